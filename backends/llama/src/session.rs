@@ -1,0 +1,296 @@
+//! A loaded model with its context: opens them, evaluates tokens, frees everything in the right order.
+//! It owns every pointer that llama.cpp hands out; `generate` and `score` only ask it to evaluate.
+//! It must not know requests, events or the C boundary.
+
+mod raw;
+
+use crate::failure::Failure;
+use crate::gguf::{Gguf, block_of};
+use crate::log::Subscription;
+use crate::memory::{Need, context_length, kv_bytes, output_rows};
+use crate::params::{CacheType, Options};
+use crate::preflight::Checked;
+use crate::tokenizer::Tokenizer;
+use crate::{cpu, probe};
+use edgebench_abi::{EB_LOG_INFO, EB_LOG_WARN, EbOpenParams};
+use llama_cpp_sys_2 as sys;
+pub use raw::Model;
+use raw::{Batch, Context};
+use std::ffi::{CString, c_void};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::Once;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Which tokens of a batch are to produce logits.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Logits {
+    None,
+    Last,
+    All,
+}
+
+/// A loaded model, ready to evaluate one sequence at a time.
+pub struct Session {
+    // Fields are dropped in this order: what is used goes after what uses it.
+    batch: Batch,
+    context: Context,
+    model: Model,
+    log: Subscription,
+    abort: Arc<AtomicBool>,
+    /// Text to tokens and back.
+    pub tokenizer: Tokenizer,
+    /// As parsed.
+    pub options: Options,
+    /// The file's header.
+    pub header: Gguf,
+    /// The model's name for itself, or what llama.cpp says about it.
+    pub description: String,
+    /// Tokens that a sequence may hold.
+    pub n_ctx: usize,
+    /// Prompt tokens per call of llama.cpp.
+    pub n_batch: usize,
+    /// Tokens that may produce logits in one call.
+    pub n_rows: usize,
+    /// Bytes of scratch buffers.
+    pub compute_bytes: u64,
+    /// For the sampler: one entry per token of the vocabulary, filled when it is first needed.
+    pub candidates: Vec<sys::llama_token_data>,
+}
+
+impl Session {
+    /// Loads the model.
+    ///
+    /// # Errors
+    /// Those of the header for `open()`.
+    pub fn open(params: &EbOpenParams, path: &Path, options: Options, abort: Arc<AtomicBool>) -> Result<Self, Failure> {
+        let report = probe::report();
+        if report.device_count == 0 {
+            return Err(Failure::unsupported(&report.note));
+        }
+        let log = Subscription::start(params)?;
+        let checked = crate::preflight::check_files(path)?;
+        check_options(&checked.header, &options)?;
+        crate::preflight::check_memory(&checked, &options, Path::new("/proc/meminfo"))?;
+
+        static BACKEND: Once = Once::new();
+        // SAFETY: initialises globals of ggml, once.
+        BACKEND.call_once(|| unsafe { sys::llama_backend_init() });
+
+        let model = load_model(path, &options, &log)?;
+        let Checked { header, weights_bytes } = checked;
+        let n_ctx = context_length(&header, &options);
+        let tokenizer = Tokenizer::new(&model, options.chat_template)?;
+        let (n_batch, n_ubatch) = (options.n_batch, options.n_ubatch);
+        let n_rows = output_rows(tokenizer.n_vocab() as u64, n_batch, n_ubatch);
+        let context = new_context(&model, &options, n_ctx as u32, n_rows, &abort, &log)?;
+        let (n_ctx, n_batch) = (context.n_ctx(), context.n_batch());
+        let compute_bytes = match log.compute_bytes() {
+            0 => Need::of(&header, weights_bytes, &options, n_ctx as u64).compute,
+            told => told,
+        };
+        let description = if header.name.is_empty() { model.description() } else { header.name.clone() };
+        Ok(Session {
+            batch: Batch::new(n_batch),
+            n_rows: (n_rows as usize).min(n_batch),
+            candidates: Vec::new(),
+            context,
+            model,
+            log,
+            abort,
+            tokenizer,
+            options,
+            header,
+            description,
+            n_ctx,
+            n_batch,
+            compute_bytes,
+        })
+    }
+
+    /// Bytes of KV cache for the whole context.
+    pub fn kv_bytes(&self) -> u64 {
+        kv_bytes(&self.header, &self.options, self.n_ctx as u64)
+    }
+
+    /// Numbers in the model, bytes of its tensors.
+    pub fn weights(&self) -> (u64, u64) {
+        self.model.weights()
+    }
+
+    /// Begins a call: an abort() before it no longer counts.
+    pub fn clear_abort(&self) {
+        self.abort.store(false, Ordering::Relaxed);
+    }
+
+    /// Was abort() called since [`Session::clear_abort`]?
+    pub fn is_aborted(&self) -> bool {
+        self.abort.load(Ordering::Relaxed)
+    }
+
+    /// Forgets the sequence.
+    pub fn forget(&mut self) {
+        self.context.clear();
+    }
+
+    /// Forgets what is at `position` and after it. `false`: this model cannot (recurrent state); nothing has changed.
+    pub fn forget_from(&mut self, position: usize) -> bool {
+        self.context.remove_from(position as i32)
+    }
+
+    /// Evaluates a whole prompt from position 0, in chunks, with logits for its last token only.
+    ///
+    /// # Errors
+    /// As [`Session::evaluate`]; the sequence is empty then.
+    pub fn prefill(&mut self, tokens: &[i32]) -> Result<(), Failure> {
+        self.forget();
+        let mut done = 0;
+        while done < tokens.len() {
+            let chunk = &tokens[done..tokens.len().min(done + self.n_batch)];
+            let last = done + chunk.len() == tokens.len();
+            self.evaluate(chunk, done, if last { Logits::Last } else { Logits::None })?;
+            done += chunk.len();
+        }
+        Ok(())
+    }
+
+    /// Evaluates up to `n_batch` tokens that follow the `position` tokens evaluated before.
+    ///
+    /// # Errors
+    /// `EB_ERR_ABORTED`, `EB_ERR_CONTEXT_FULL`, `EB_ERR_INTERNAL`; the sequence is empty then.
+    pub fn evaluate(&mut self, tokens: &[i32], position: usize, logits: Logits) -> Result<(), Failure> {
+        if self.is_aborted() {
+            self.forget();
+            return Err(Failure::aborted());
+        }
+        self.batch.fill(tokens, position as i32, logits);
+        let code = self.context.decode(&self.batch);
+        if code == 0 {
+            return Ok(());
+        }
+        self.forget();
+        Err(match code {
+            2 => Failure::aborted(),
+            1 => Failure::context_full(format!(
+                "no room for {} tokens at position {position} in n_ctx = {}: raise n_ctx",
+                tokens.len(),
+                self.n_ctx
+            )),
+            _ => Failure::internal(format!(
+                "llama_decode failed ({code}): {}",
+                self.log.take_error().unwrap_or_else(|| "see the log".to_owned())
+            )),
+        }
+        .with_vendor_code(i64::from(code)))
+    }
+
+    /// The logits of the `row`-th token of the last batch, one number per entry of the vocabulary. -1: of the last.
+    ///
+    /// # Errors
+    /// `EB_ERR_INTERNAL` if that token produced none.
+    pub fn logits(&self, row: i32) -> Result<&[f32], Failure> {
+        self.context
+            .logits(row, self.tokenizer.n_vocab())
+            .ok_or_else(|| Failure::internal(format!("llama.cpp has no logits for row {row}")))
+    }
+
+    /// Both the logits, as [`Session::logits`], and the scratch space of the sampler.
+    pub fn logits_and_candidates(&mut self) -> Result<(&[f32], &mut Vec<sys::llama_token_data>), Failure> {
+        let logits = self
+            .context
+            .logits(-1, self.tokenizer.n_vocab())
+            .ok_or_else(|| Failure::internal("llama.cpp has no logits for the last token"))?;
+        Ok((logits, &mut self.candidates))
+    }
+}
+
+/// What can be told from the header and llama.cpp would only assert.
+fn check_options(header: &Gguf, options: &Options) -> Result<(), Failure> {
+    // SAFETY: asks for a constant of the build.
+    if options.n_gpu_layers != 0 && !unsafe { sys::llama_supports_gpu_offload() } {
+        return Err(Failure::unsupported("this build of llama.cpp has no GPU support: remove n_gpu_layers"));
+    }
+    let check = |name: &str, kind: CacheType, size: u64| {
+        let (label, block, _) = block_of(kind.ggml_type()).unwrap_or(("?", 1, 0));
+        if size.is_multiple_of(block) {
+            return Ok(());
+        }
+        Err(Failure::unsupported(format!(
+            "{name} = {label} needs attention heads of a multiple of {block}, this model has {size}: use f16"
+        )))
+    };
+    check("type_k", options.type_k, header.head_size.0)?;
+    check("type_v", options.type_v, header.head_size.1)
+}
+
+fn load_model(path: &Path, options: &Options, log: &Subscription) -> Result<Model, Failure> {
+    let c_path = CString::new(path.as_os_str().as_bytes())
+        .map_err(|_| Failure::model("the model's path contains a NUL byte: check `model`"))?;
+    // SAFETY: returns a plain struct.
+    let mut params = unsafe { sys::llama_model_default_params() };
+    params.n_gpu_layers = options.n_gpu_layers;
+    params.load_mode = match (options.mmap, options.mlock) {
+        (true, false) => sys::LLAMA_LOAD_MODE_MMAP,
+        (true, true) => sys::LLAMA_LOAD_MODE_MMAP_MLOCK,
+        (false, true) => sys::LLAMA_LOAD_MODE_MLOCK,
+        (false, false) => sys::LLAMA_LOAD_MODE_NONE,
+    };
+    let Some(model) = Model::load(&c_path, params) else {
+        let why = log.take_error().unwrap_or_else(|| "it did not say why, see the log".to_owned());
+        let message = format!("llama.cpp cannot load the model: {why}");
+        return Err(if is_allocation(&why) { Failure::out_of_memory(message) } else { Failure::model(message) });
+    };
+    if let Some(kind) = model.unsupported_kind() {
+        return Err(Failure::unsupported(format!("{kind} models do not continue text: use a decoder model")));
+    }
+    Ok(model)
+}
+
+fn new_context(
+    model: &Model,
+    options: &Options,
+    n_ctx: u32,
+    n_rows: u32,
+    abort: &Arc<AtomicBool>,
+    log: &Subscription,
+) -> Result<Context, Failure> {
+    let auto = cpu::default_threads();
+    let threads = options.threads.unwrap_or(auto);
+    let threads_batch = options.threads_batch.unwrap_or(auto);
+    if threads.max(threads_batch) > auto {
+        log.say(EB_LOG_WARN, &format!("more threads than the {auto} usable cores: expect it to be much slower"));
+    }
+    log.say(EB_LOG_INFO, &format!("threads = {threads}, threads_batch = {threads_batch}, n_ctx = {n_ctx}"));
+    // SAFETY: returns a plain struct.
+    let mut params = unsafe { sys::llama_context_default_params() };
+    params.n_ctx = n_ctx;
+    params.n_batch = options.n_batch;
+    params.n_ubatch = options.n_ubatch;
+    params.n_seq_max = 1;
+    params.n_outputs_max = n_rows;
+    params.n_threads = threads as i32;
+    params.n_threads_batch = threads_batch as i32;
+    params.flash_attn_type = if options.uses_flash_attn() {
+        sys::LLAMA_FLASH_ATTN_TYPE_ENABLED
+    } else {
+        sys::LLAMA_FLASH_ATTN_TYPE_DISABLED
+    };
+    params.type_k = options.type_k.ggml_type() as sys::ggml_type;
+    params.type_v = options.type_v.ggml_type() as sys::ggml_type;
+    params.abort_callback = Some(raw::is_set);
+    params.abort_callback_data = Arc::as_ptr(abort).cast_mut().cast::<c_void>();
+    Context::new(model, params).map_err(|stage| {
+        let why = log.take_error().unwrap_or_else(|| "it did not say why, see the log".to_owned());
+        let message = format!("llama.cpp cannot create {stage}: {why}");
+        if is_allocation(&why) {
+            Failure::out_of_memory(format!("{message}; try a smaller n_ctx or n_ubatch"))
+        } else {
+            Failure::unsupported(message)
+        }
+    })
+}
+
+fn is_allocation(why: &str) -> bool {
+    ["alloc", "out of memory", "mmap failed"].iter().any(|word| why.contains(word))
+}

@@ -1,0 +1,507 @@
+/*
+ * mock - a deterministic backend without a model, for tests and demonstrations, that misbehaves on request.
+ *
+ *   cc -std=c99 -O2 -shared -fPIC -I backends -o libmock.so backends/mock/mock.c -lm -lpthread
+ *
+ * Its tokens are bytes (0..255), BOS (256) and EOS (257). Its "model" is a hash: the probability of the next
+ * token depends on every token before it and on `seed`, so generate() and score() agree with each other as in
+ * a real model, and one bit of difference in a prompt shows.
+ *
+ * Parameters (all optional)
+ *   n_ctx = 4096            tokens that fit
+ *   seed = 1                another seed is another model
+ *   text = ""               generate() answers this text, then EOS, instead of asking the "model"
+ *   load_us, prefill_us, token_us = 0   sleeps: per open, per prompt token, per new token
+ *   score = true            offer eb.score/1
+ *   tokenizer = true        offer a tokenizer
+ *   fault = ""              one of faults[] below
+ *   fault_at = 2            in which call of generate/score, from 1
+ */
+#define _POSIX_C_SOURCE 200809L
+#include "edgebench.h"
+
+#include <math.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { BOS = 256, EOS = 257, N_VOCAB = 258 };
+
+/* How to misbehave. */
+enum {
+    FAULT_NONE,
+    FAULT_SEGV_OPEN,
+    FAULT_SEGV,           /* in generate() or score() */
+    FAULT_SEGV_CLOSE,
+    FAULT_ABORT,          /* abort() */
+    FAULT_EXIT,           /* exit(0) */
+    FAULT_LOOP,           /* for ever, until abort() */
+    FAULT_IGNORE_ABORT,   /* for ever */
+    FAULT_ALLOC,          /* 2 GiB, touched */
+    FAULT_ENDLESS,        /* tokens without end, whatever the sink says */
+    FAULT_BAD_UTF8,       /* no fault of the contract: must come out as U+FFFD */
+    FAULT_TOKEN_AFTER_DONE,
+    FAULT_NO_DONE,
+    FAULT_TWO_DONES,
+    FAULT_WRONG_ID,
+    FAULT_FOREIGN_THREAD,
+    FAULT_ERROR_OVERRUN,  /* an error message of 100 kB */
+    FAULT_CLOSE_FDS,
+    FAULT_SPAM,           /* 10 MB to stdout; no fault of the contract */
+    FAULT_ERROR,          /* an honest EB_ERR_DEVICE */
+    FAULT_NO_PREFILL,
+    FAULT_SLEEP           /* 2 s, then on */
+};
+
+static const char *const faults[] = {
+    "", "segv-open", "segv", "segv-close", "abort", "exit", "loop", "ignore-abort", "alloc", "endless", "bad-utf8",
+    "token-after-done", "no-done", "two-dones", "wrong-id", "foreign-thread", "error-overrun", "close-fds", "spam",
+    "error", "no-prefill", "sleep"};
+
+struct eb_session {
+    uint64_t n_ctx, seed, load_us, prefill_us, token_us, fault_at, calls;
+    int score, tokenizer, fault;
+    char text[256];
+    volatile sig_atomic_t aborted;
+};
+
+/* The parameters of the last open() decide what get_extension() offers. */
+static int offer_score = 1;
+
+static eb_str str(const char *z) {
+    eb_str s;
+    s.ptr = z;
+    s.len = strlen(z);
+    return s;
+}
+
+/* ---------------------------------------------------------------- parameters */
+
+static int number(eb_str s, uint64_t *out) {
+    uint64_t value = 0;
+    size_t i;
+    if (s.len == 0 || s.len > 18) return 0;
+    for (i = 0; i < s.len; i++) {
+        if (s.ptr[i] < '0' || s.ptr[i] > '9') return 0;
+        value = value * 10 + (uint64_t)(s.ptr[i] - '0');
+    }
+    *out = value;
+    return 1;
+}
+
+static int boolean(eb_str s, int *out) {
+    *out = eb_str_eq(s, "true");
+    return *out || eb_str_eq(s, "false");
+}
+
+static int fault_number(eb_str s, int *out) {
+    size_t i;
+    for (i = 0; i < sizeof faults / sizeof *faults; i++)
+        if (eb_str_eq(s, faults[i])) {
+            *out = (int)i;
+            return 1;
+        }
+    return 0;
+}
+
+static int copy_text(eb_str s, char *out, size_t size) {
+    if (s.len >= size) return 0;
+    if (s.len) memcpy(out, s.ptr, s.len);
+    out[s.len] = '\0';
+    return 1;
+}
+
+/* 1: taken, 0: bad value, -1: unknown key */
+static int set_param(eb_session *m, eb_str key, eb_str value) {
+    if (eb_str_eq(key, "n_ctx")) return number(value, &m->n_ctx) && m->n_ctx > 1;
+    if (eb_str_eq(key, "seed")) return number(value, &m->seed);
+    if (eb_str_eq(key, "load_us")) return number(value, &m->load_us);
+    if (eb_str_eq(key, "prefill_us")) return number(value, &m->prefill_us);
+    if (eb_str_eq(key, "token_us")) return number(value, &m->token_us);
+    if (eb_str_eq(key, "fault_at")) return number(value, &m->fault_at);
+    if (eb_str_eq(key, "score")) return boolean(value, &m->score);
+    if (eb_str_eq(key, "tokenizer")) return boolean(value, &m->tokenizer);
+    if (eb_str_eq(key, "fault")) return fault_number(value, &m->fault);
+    if (eb_str_eq(key, "text")) return copy_text(value, m->text, sizeof m->text);
+    return -1;
+}
+
+/* ---------------------------------------------------------------- the "model" */
+
+static uint64_t mix(uint64_t h, uint64_t v) {
+    h ^= v + 0x9e3779b97f4a7c15u + (h << 6) + (h >> 2);
+    h *= 0xff51afd7ed558ccdu;
+    return h ^ (h >> 33);
+}
+
+/* Letters, space and newline are likely, all else is not. */
+static double logit(uint64_t state, int32_t token) {
+    int likely = (token >= 'a' && token <= 'z') || token == ' ' || token == '\n' || token == EOS ||
+                 (token >= 'A' && token <= 'D');
+    uint64_t h = mix(state, (uint64_t)token * 2654435761u);
+    return (double)(h >> 40) / (double)(1 << 24) * 8.0 - (likely ? 0.0 : 12.0);
+}
+
+/* Natural logarithm of p(token | state), and the most likely token. */
+static double logprob(uint64_t state, int32_t token, int32_t *best) {
+    double sum = 0, top = -1e9;
+    int32_t t;
+    for (t = 0; t < N_VOCAB; t++) {
+        double l = logit(state, t);
+        sum += exp(l);
+        if (l > top && t != BOS) {
+            top = l;
+            *best = t;
+        }
+    }
+    return logit(state, token) - log(sum);
+}
+
+static void pause_us(uint64_t us) {
+    struct timespec t;
+    if (us == 0) return;
+    t.tv_sec = (time_t)(us / 1000000);
+    t.tv_nsec = (long)(us % 1000000) * 1000;
+    while (nanosleep(&t, &t) != 0) {
+    }
+}
+
+/* ---------------------------------------------------------------- events */
+
+static eb_event event(int32_t kind, uint64_t id) {
+    eb_event e;
+    memset(&e, 0, sizeof e);
+    e.struct_size = sizeof e;
+    e.kind = kind;
+    e.request_id = id;
+    return e;
+}
+
+static int32_t send_token(const eb_sink *sink, uint64_t id, int32_t token, const char *text, size_t len) {
+    eb_event e = event(EB_EVENT_TOKEN, id);
+    e.token = token;
+    e.text.ptr = text;
+    e.text.len = len;
+    return sink->event(sink->user, &e);
+}
+
+static void send_prefill(const eb_sink *sink, uint64_t id, size_t n) {
+    eb_event e = event(EB_EVENT_PREFILL, id);
+    e.prompt_tokens = (uint32_t)n;
+    sink->event(sink->user, &e);
+}
+
+static void send_done(const eb_sink *sink, uint64_t id, int32_t finish, eb_status status, const char *why) {
+    eb_event e = event(EB_EVENT_DONE, id);
+    e.finish = finish;
+    e.status = status;
+    if (why) e.text = str(why);
+    sink->event(sink->user, &e);
+}
+
+/* ---------------------------------------------------------------- faults */
+
+/* A real one: a runtime's handler may return from a raised signal, but not from this. */
+static void segv(void) {
+    volatile int *volatile nowhere = NULL;
+    *nowhere = 1;
+}
+
+struct foreign {
+    const eb_sink *sink;
+    uint64_t id;
+};
+
+static void *foreign_thread(void *argument) {
+    struct foreign *f = argument;
+    send_token(f->sink, f->id, 'x', "x", 1);
+    return NULL;
+}
+
+/* The call is over, although nothing is said to be wrong. */
+#define OVER ((eb_status)-1)
+
+/* Misbehaves as asked, before the first event of a call. EB_OK: go on; else the call is over. */
+static eb_status misbehave(eb_session *m, const eb_sink *sink, uint64_t id, eb_error *error) {
+    if (++m->calls != m->fault_at) return EB_OK;
+    switch (m->fault) {
+    case FAULT_SEGV: segv(); break;
+    case FAULT_ABORT: abort();
+    case FAULT_EXIT: exit(0);
+    case FAULT_LOOP:
+        while (!m->aborted) pause_us(1000);
+        return eb_fail(error, EB_ERR_ABORTED, "aborted");
+    case FAULT_IGNORE_ABORT:
+        for (;;) pause_us(100000);
+    case FAULT_ALLOC: {
+        size_t size = (size_t)2 << 30, i;
+        volatile char *p = malloc(size);
+        if (!p) return eb_fail(error, EB_ERR_OUT_OF_MEMORY, "needs 2 GiB: give it more memory");
+        for (i = 0; i < size; i += 4096) p[i] = 1;
+        free((void *)p);
+        break;
+    }
+    case FAULT_ENDLESS:
+        send_prefill(sink, id, 1);
+        for (;;) send_token(sink, id, 'x', "x", 1);
+    case FAULT_TOKEN_AFTER_DONE:
+        send_prefill(sink, id, 1);
+        send_done(sink, id, EB_FINISH_EOS, EB_OK, NULL);
+        send_token(sink, id, 'x', "x", 1);
+        return OVER;
+    case FAULT_NO_DONE: send_prefill(sink, id, 1); return OVER;
+    case FAULT_TWO_DONES:
+        send_prefill(sink, id, 1);
+        send_done(sink, id, EB_FINISH_EOS, EB_OK, NULL);
+        send_done(sink, id, EB_FINISH_EOS, EB_OK, NULL);
+        return OVER;
+    case FAULT_WRONG_ID: send_prefill(sink, id + 1000, 1); break;
+    case FAULT_NO_PREFILL: send_done(sink, id, EB_FINISH_EOS, EB_OK, NULL); return OVER;
+    case FAULT_FOREIGN_THREAD: {
+        struct foreign f;
+        pthread_t thread;
+        f.sink = sink;
+        f.id = id;
+        send_prefill(sink, id, 1);
+        if (pthread_create(&thread, NULL, foreign_thread, &f) == 0) pthread_join(thread, NULL);
+        send_done(sink, id, EB_FINISH_EOS, EB_OK, NULL);
+        return OVER;
+    }
+    case FAULT_ERROR_OVERRUN:
+        error->code = EB_ERR_DEVICE;
+        memset((char *)error + offsetof(eb_error, message), 'x', 100000);
+        return EB_ERR_DEVICE;
+    case FAULT_CLOSE_FDS: {
+        int fd;
+        for (fd = 0; fd < 256; fd++) close(fd);
+        break;
+    }
+    case FAULT_SPAM: {
+        int i;
+        for (i = 0; i < 100000; i++) printf("%099d\n", i);
+        fflush(stdout);
+        break;
+    }
+    case FAULT_ERROR: return eb_fail(error, EB_ERR_DEVICE, "the device is on fire: call the fire brigade");
+    case FAULT_SLEEP: pause_us(2000000); break;
+    default: break;
+    }
+    return EB_OK;
+}
+
+/* ---------------------------------------------------------------- the table's functions */
+
+static eb_status mock_probe(eb_probe *out, eb_error *error) {
+    (void)error;
+    out->device_count = 1;
+    out->runtime = str("mock 1");
+    out->device = str("no device");
+    return EB_OK;
+}
+
+static eb_status mock_open(const eb_open_params *p, eb_session **out, eb_error *error) {
+    eb_session *m = calloc(1, sizeof *m);
+    uint32_t i;
+    *out = NULL;
+    if (!m) return eb_fail(error, EB_ERR_OUT_OF_MEMORY, "no memory for a session");
+    m->n_ctx = 4096;
+    m->seed = 1;
+    m->fault_at = 2;
+    m->score = m->tokenizer = 1;
+    for (i = 0; i < p->n_params; i++) {
+        int taken = set_param(m, p->params[i].key, p->params[i].value);
+        if (taken != 1) {
+            char message[EB_ERROR_MESSAGE_SIZE];
+            eb_str shown = taken < 0 ? p->params[i].key : p->params[i].value;
+            snprintf(message, sizeof message, "%s `%.*s`; mock.c lists the parameters",
+                     taken < 0 ? "unknown parameter" : "bad value", (int)(shown.len > 64 ? 64 : shown.len), shown.ptr);
+            free(m);
+            return eb_fail(error, EB_ERR_INVALID, message);
+        }
+    }
+    if (m->fault == FAULT_SEGV_OPEN) segv();
+    pause_us(m->load_us);
+    p->log(p->log_user, EB_LOG_INFO, str("mock: opened"));
+    offer_score = m->score;
+    *out = m;
+    return EB_OK;
+}
+
+static void mock_close(eb_session *m) {
+    if (m && m->fault == FAULT_SEGV_CLOSE) segv();
+    free(m);
+}
+
+static eb_status mock_info(eb_session *m, eb_info *out, eb_error *error) {
+    (void)error;
+    out->n_ctx = out->n_ctx_train = (uint32_t)m->n_ctx;
+    out->n_vocab = N_VOCAB;
+    out->flags = m->tokenizer ? EB_INFO_TOKENIZER : 0;
+    out->bos_token = BOS;
+    out->eos_token = EOS;
+    out->architecture = str("hash");
+    out->quantization = str("none");
+    out->description = str("mock");
+    return EB_OK;
+}
+
+static eb_status mock_tokenize(eb_session *m, eb_str text, uint64_t flags, int32_t *tokens, size_t capacity,
+                               size_t *n_tokens, eb_error *error) {
+    size_t bos = (flags & EB_TOKENIZE_ADD_SPECIAL) ? 1 : 0, i;
+    if (!m->tokenizer) return eb_fail(error, EB_ERR_UNSUPPORTED, "this session has no tokenizer");
+    *n_tokens = text.len + bos;
+    for (i = 0; i < *n_tokens && i < capacity; i++)
+        tokens[i] = i < bos ? BOS : (int32_t)(unsigned char)text.ptr[i - bos];
+    return *n_tokens <= capacity ? EB_OK : eb_fail(error, EB_ERR_BUFFER, "more tokens than the buffer holds");
+}
+
+static eb_status mock_detokenize(eb_session *m, const int32_t *tokens, size_t n, char *text, size_t capacity,
+                                 size_t *length, eb_error *error) {
+    size_t i;
+    (void)m;
+    *length = 0;
+    for (i = 0; i < n; i++) {
+        if (tokens[i] < 0 || tokens[i] >= N_VOCAB) return eb_fail(error, EB_ERR_INVALID, "no such token");
+        if (tokens[i] >= BOS) continue;
+        if (*length < capacity) text[*length] = (char)tokens[i];
+        ++*length;
+    }
+    return *length <= capacity ? EB_OK : eb_fail(error, EB_ERR_BUFFER, "more text than the buffer holds");
+}
+
+/* Does the text so far end with one of the stop strings? */
+static int stopped(const eb_request *r, const char *text, size_t len) {
+    size_t i;
+    for (i = 0; i < r->n_stop; i++)
+        if (r->stop[i].len && r->stop[i].len <= len &&
+            memcmp(text + len - r->stop[i].len, r->stop[i].ptr, r->stop[i].len) == 0)
+            return 1;
+    return 0;
+}
+
+static void generate_one(eb_session *m, const eb_request *r, const eb_sink *sink, int bad_utf8) {
+    uint64_t state = m->seed;
+    size_t n = r->n_tokens ? r->n_tokens : r->text.len + 1, i;
+    int32_t finish = EB_FINISH_LENGTH;
+    char tail[256]; /* the last bytes of the output */
+    size_t in_tail = 0;
+    uint32_t made;
+    if (n + 1 > m->n_ctx) {
+        send_done(sink, r->id, EB_FINISH_ERROR, EB_ERR_CONTEXT_FULL, "the prompt does not fit n_ctx: raise it");
+        return;
+    }
+    if (!r->n_tokens) state = mix(state, BOS);
+    for (i = 0; i < (r->n_tokens ? n : r->text.len); i++)
+        state = mix(state, r->n_tokens ? (uint64_t)r->tokens[i] : (uint64_t)(unsigned char)r->text.ptr[i]);
+    for (i = 0; i < n && m->prefill_us && !m->aborted; i++) pause_us(m->prefill_us);
+    send_prefill(sink, r->id, n);
+    for (made = 0; made < r->max_new && n + made < m->n_ctx; made++) {
+        int32_t token = EOS;
+        char byte;
+        if (m->aborted) {
+            finish = EB_FINISH_ABORTED;
+            break;
+        }
+        pause_us(m->token_us);
+        if (m->text[0])
+            token = m->text[made % (strlen(m->text) + 1)] ? (unsigned char)m->text[made % (strlen(m->text) + 1)] : EOS;
+        else
+            logprob(state, 0, &token);
+        if (bad_utf8) token = 0xff;
+        if (token == EOS && !(r->flags & EB_REQUEST_IGNORE_EOS)) {
+            finish = EB_FINISH_EOS;
+            break;
+        }
+        state = mix(state, (uint64_t)token);
+        byte = (char)token;
+        if (in_tail == sizeof tail) memmove(tail, tail + 1, --in_tail);
+        tail[in_tail++] = byte;
+        if (send_token(sink, r->id, token, &byte, token < BOS ? 1 : 0)) {
+            finish = EB_FINISH_SINK;
+            break;
+        }
+        if (stopped(r, tail, in_tail)) {
+            finish = EB_FINISH_STOP;
+            break;
+        }
+    }
+    send_done(sink, r->id, finish, EB_OK, NULL);
+}
+
+static eb_status mock_generate(eb_session *m, const eb_request *const *requests, size_t n, const eb_sink *sink,
+                               eb_error *error) {
+    size_t i;
+    eb_status status;
+    m->aborted = 0;
+    status = misbehave(m, sink, requests[0]->id, error);
+    if (status != EB_OK) return status == OVER ? EB_OK : status;
+    for (i = 0; i < n; i++)
+        generate_one(m, requests[i], sink, m->fault == FAULT_BAD_UTF8 && m->calls >= m->fault_at);
+    return m->aborted ? eb_fail(error, EB_ERR_ABORTED, "aborted") : EB_OK;
+}
+
+static eb_status mock_score(eb_session *m, const eb_score_request *const *requests, size_t n, const eb_sink *sink,
+                            eb_error *error) {
+    size_t r, i;
+    uint32_t c;
+    eb_status status;
+    m->aborted = 0;
+    status = misbehave(m, sink, requests[0]->id, error);
+    if (status != EB_OK) return status == OVER ? EB_OK : status;
+    for (r = 0; r < n; r++) {
+        const eb_score_request *q = requests[r];
+        uint64_t context = m->seed;
+        for (i = 0; i < q->n_context; i++) context = mix(context, (uint64_t)q->context[i]);
+        for (i = 0; i < q->n_context && m->prefill_us && !m->aborted; i++) pause_us(m->prefill_us);
+        if (m->aborted) {
+            send_done(sink, q->id, EB_FINISH_ABORTED, EB_ERR_ABORTED, "aborted");
+            continue;
+        }
+        send_prefill(sink, q->id, q->n_context);
+        for (c = 0; c < q->n_continuations; c++) {
+            eb_event e = event(EB_EVENT_SCORE, q->id);
+            uint64_t state = context;
+            e.index = c;
+            e.is_greedy = 1;
+            e.n_tokens = (uint32_t)q->n_tokens[c];
+            for (i = 0; i < q->n_tokens[c]; i++) {
+                int32_t best = EOS, token = q->continuations[c][i];
+                e.logprob += logprob(state, token, &best);
+                e.is_greedy &= best == token;
+                state = mix(state, (uint64_t)token);
+            }
+            sink->event(sink->user, &e);
+        }
+        send_done(sink, q->id, EB_FINISH_SCORED, EB_OK, NULL);
+    }
+    return m->aborted ? eb_fail(error, EB_ERR_ABORTED, "aborted") : EB_OK;
+}
+
+static eb_status mock_reset(eb_session *m, eb_error *error) {
+    (void)m;
+    (void)error;
+    return EB_OK;
+}
+
+static void mock_abort(eb_session *m) { m->aborted = 1; }
+
+static const eb_score_v1 score_v1 = {sizeof(eb_score_v1), 0, mock_score};
+
+static const void *mock_get_extension(eb_str name) {
+    if (offer_score && eb_str_eq(name, EB_EXT_SCORE)) return &score_v1;
+    return NULL;
+}
+
+static const eb_backend table = {
+    sizeof(eb_backend), EB_ABI_MINOR,    {"mock", 4},   {"1", 1},   mock_probe, mock_open,
+    mock_close,         mock_info,       mock_tokenize, mock_detokenize, mock_generate, mock_reset,
+    mock_abort,         mock_get_extension};
+
+EB_EXPORT const eb_backend *eb_backend_v1(uint32_t host_minor) {
+    (void)host_minor;
+    return &table;
+}

@@ -1,0 +1,388 @@
+//! The host process: takes frames from the controller, calls the backend, answers. One backend thread (the
+//! main one) and one that reads the socket, so that `Abort` gets through. It must not know jobs or datasets.
+//!
+//! Environment of a host: its socket is descriptor 0 when it starts and is moved away from there at once;
+//! stdin is then /dev/null, stdout and stderr go to the controller, which keeps the last lines.
+
+use super::abi::{EB_INFO_SAMPLING, EB_INFO_TOKENIZER, EB_TOKENIZE_ADD_SPECIAL, EB_TOKENIZE_PARSE_SPECIAL};
+use super::abi::{EB_REQUEST_IGNORE_EOS, EbRequest, EbStr};
+use super::loader;
+use super::session::{Aborter, Backend, CallError, Session, request_failure};
+use super::sink::{Progress, Violation, now_ns};
+use super::wire::*;
+use std::io::{self, Read, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex, OnceLock, mpsc};
+
+/// First argument that makes the `edgebench` binary a host.
+pub const HOST_ARGUMENT: &str = "__host";
+
+/// The socket's writing side, for the one message that is sent from inside a backend's call.
+static SOCKET: OnceLock<Mutex<UnixStream>> = OnceLock::new();
+
+type SharedAborter = Arc<Mutex<Option<Aborter>>>;
+
+/// Runs a host until its controller says `Close` or goes away.
+pub fn main() -> ExitCode {
+    match serve() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            eprintln!("edgebench host: {e}; it is started by edgebench itself, not by hand");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn serve() -> io::Result<()> {
+    let socket = take_socket()?;
+    live_and_die_with_controller()?;
+    init_log();
+    let reader = socket.try_clone()?;
+    let writer = SOCKET.get_or_init(|| Mutex::new(socket));
+    let aborter: SharedAborter = Arc::default();
+    let (sender, receiver) = mpsc::channel();
+    let for_reader = aborter.clone();
+    std::thread::Builder::new().name("frames".into()).spawn(move || read_frames(reader, sender, for_reader))?;
+
+    send(writer, &FromHost::Hello { protocol: PROTOCOL, pid: std::process::id() })?;
+    let mut worker = Worker { session: None, aborter };
+    while let Ok(message) = receiver.recv() {
+        let last = matches!(message, ToHost::Close);
+        let answer = worker.handle(message);
+        let last = last || matches!(answer, FromHost::Violation(_));
+        send(writer, &answer)?;
+        if last {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Descriptor 0 becomes a private one, and /dev/null takes its place.
+fn take_socket() -> io::Result<UnixStream> {
+    let private: OwnedFd = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3)?;
+    let null = std::fs::File::open("/dev/null")?;
+    rustix::stdio::dup2_stdin(&null)?;
+    rustix::net::sockopt::socket_type(&private).map_err(|_| io::Error::other("stdin is not a socket"))?;
+    Ok(UnixStream::from(private))
+}
+
+/// No core files, first choice of the OOM killer, and gone when the controller is.
+fn live_and_die_with_controller() -> io::Result<()> {
+    rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
+    let none = rustix::process::Rlimit { current: Some(0), maximum: Some(0) };
+    rustix::process::setrlimit(rustix::process::Resource::Core, none)?;
+    // Raising one's own score needs no privilege; where /proc is not writable it stays as it is.
+    let _ = std::fs::write("/proc/self/oom_score_adj", "500");
+    Ok(())
+}
+
+/// Every log line becomes `LEVEL text` on stderr; the controller decides what is shown.
+fn init_log() {
+    let _ = env_logger::Builder::new()
+        .filter_level(log::LevelFilter::Debug)
+        .format(|out, record| writeln!(out, "{} {}", record.level(), record.args()))
+        .try_init();
+}
+
+/// Until the socket ends: `Abort` acts at once, all else is queued for the backend thread.
+fn read_frames(mut socket: UnixStream, queue: mpsc::Sender<ToHost>, aborter: SharedAborter) {
+    let mut decoder = Decoder::default();
+    let mut buffer = vec![0; 64 << 10];
+    loop {
+        match decoder.next() {
+            Ok(Some(ToHost::Abort)) => {
+                if let Some(aborter) = aborter.lock().unwrap_or_else(|e| e.into_inner()).as_ref() {
+                    // SAFETY: the worker takes the aborter away, under this lock, before it closes the session.
+                    unsafe { aborter.abort() };
+                }
+                continue;
+            }
+            Ok(Some(message)) => {
+                if queue.send(message).is_err() {
+                    return;
+                }
+                continue;
+            }
+            Ok(None) => {}
+            Err(_) => std::process::exit(2),
+        }
+        match socket.read(&mut buffer) {
+            // The controller is gone; a backend that is in the middle of something has no one to tell.
+            Ok(0) => std::process::exit(0),
+            Ok(n) => decoder.push(&buffer[..n]),
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(_) => std::process::exit(0),
+        }
+    }
+}
+
+fn send(socket: &Mutex<UnixStream>, message: &FromHost) -> io::Result<()> {
+    let mut frame = Vec::new();
+    if let Err(e) = encode(message, &mut frame) {
+        let failure = Failure::new(FailureKind::Internal, format!("an answer could not be sent: {e}"));
+        encode(&FromHost::Failed(failure), &mut frame).map_err(io::Error::other)?;
+    }
+    socket.lock().unwrap_or_else(|e| e.into_inner()).write_all(&frame)
+}
+
+/// Called in the sink when a backend does not stop after having broken its contract.
+fn give_up(violation: Violation) -> ! {
+    if let Some(socket) = SOCKET.get() {
+        let _ = send(socket, &FromHost::Violation(violation.to_string()));
+    }
+    std::process::exit(1)
+}
+
+/// The backend thread's state.
+struct Worker {
+    session: Option<Session>,
+    aborter: SharedAborter,
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+impl Worker {
+    fn handle(&mut self, message: ToHost) -> FromHost {
+        let answer = match message {
+            ToHost::Open(open) => self.open(open).map(FromHost::Opened),
+            ToHost::Close => {
+                self.close();
+                Ok(FromHost::Done)
+            }
+            ToHost::Abort => Ok(FromHost::Done),
+            other => match &self.session {
+                None => Err(Failure::new(FailureKind::Internal, "no model is open in this host")),
+                Some(session) => return call(session, other),
+            },
+        };
+        answer.unwrap_or_else(FromHost::Failed)
+    }
+
+    fn open(&mut self, open: Open) -> Result<Opened, Failure> {
+        self.close();
+        let _ = rustix::thread::set_name(&title(&open.title));
+        let backend = loader::load(&open.backend).map_err(|message| Failure::new(FailureKind::Unsupported, message))?;
+        let probe = backend.probe()?;
+        if probe.devices == 0 {
+            let message = format!("`{}` cannot run on this board: {}", backend.name(), probe.note);
+            return Err(Failure::new(FailureKind::Unsupported, message));
+        }
+        let start = now_ns();
+        let session = backend.open(&open.model, &open.params)?;
+        let load_ns = now_ns() - start;
+        let opened = describe(&backend, &session, load_ns, probe.runtime, probe.device)?;
+        *self.aborter.lock().unwrap_or_else(|e| e.into_inner()) = Some(session.aborter());
+        self.session = Some(session);
+        Ok(opened)
+    }
+
+    fn close(&mut self) {
+        self.aborter.lock().unwrap_or_else(|e| e.into_inner()).take();
+        self.session = None;
+    }
+}
+
+/// At most 15 bytes, as the kernel keeps them.
+fn title(text: &str) -> std::ffi::CString {
+    let mut end = text.len().min(15);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    std::ffi::CString::new(text[..end].replace('\0', "")).unwrap_or_default()
+}
+
+fn describe(
+    backend: &Backend,
+    session: &Session,
+    load_ns: u64,
+    runtime: String,
+    device: String,
+) -> Result<Opened, Failure> {
+    session.info(|info, text| Opened {
+        backend: backend.name(),
+        backend_version: backend.version(),
+        runtime,
+        device,
+        load_ns,
+        n_ctx: info.n_ctx,
+        n_ctx_train: info.n_ctx_train,
+        n_vocab: info.n_vocab,
+        n_weights: info.n_weights,
+        weights_bytes: info.weights_bytes,
+        kv_bytes: info.kv_bytes,
+        compute_bytes: info.compute_bytes,
+        architecture: text(info.architecture),
+        quantization: text(info.quantization),
+        description: text(info.description),
+        chat_template: text(info.chat_template),
+        can_tokenize: info.flags & EB_INFO_TOKENIZER != 0,
+        can_sample: info.flags & EB_INFO_SAMPLING != 0,
+        can_score: session.can_score(),
+    })
+}
+
+/// One call of an open session.
+fn call(session: &Session, message: ToHost) -> FromHost {
+    let result = match message {
+        ToHost::Generate(prompts) => generate(session, &prompts).map(FromHost::Generated),
+        ToHost::Score(prompts) => score(session, &prompts).map(FromHost::Scored),
+        ToHost::Tokenize { text, add_special, parse_special } => {
+            let flags = if add_special { EB_TOKENIZE_ADD_SPECIAL } else { 0 }
+                | if parse_special { EB_TOKENIZE_PARSE_SPECIAL } else { 0 };
+            session.tokenize(&text, flags).map(FromHost::Tokens).map_err(CallError::Failed)
+        }
+        ToHost::Reset => session.reset().map(|()| FromHost::Done).map_err(CallError::Failed),
+        ToHost::Open(_) | ToHost::Close | ToHost::Abort => Ok(FromHost::Done),
+    };
+    result.unwrap_or_else(|e| match e {
+        CallError::Failed(failure) => FromHost::Failed(failure),
+        CallError::Violation(violation) => FromHost::Violation(violation.to_string()),
+    })
+}
+
+fn generate(session: &Session, prompts: &[Prompt]) -> Result<Vec<Generation>, CallError> {
+    let stops: Vec<Vec<EbStr>> = prompts.iter().map(|p| p.stop.iter().map(|s| EbStr::new(s)).collect()).collect();
+    let requests: Vec<EbRequest> = prompts
+        .iter()
+        .zip(&stops)
+        .enumerate()
+        .map(|(i, (prompt, stop))| {
+            let (text, tokens) = match &prompt.input {
+                Input::Text(text) => (EbStr::new(text), &[][..]),
+                Input::Tokens(tokens) => (EbStr::EMPTY, &tokens[..]),
+            };
+            EbRequest {
+                struct_size: size_of::<EbRequest>() as u32,
+                max_new: prompt.max_new,
+                id: i as u64,
+                flags: if prompt.ignore_eos { EB_REQUEST_IGNORE_EOS } else { 0 },
+                text,
+                tokens: if tokens.is_empty() { std::ptr::null() } else { tokens.as_ptr() },
+                n_tokens: tokens.len(),
+                stop: stop.as_ptr(),
+                n_stop: stop.len(),
+                temperature: prompt.sampling.temperature,
+                top_p: prompt.sampling.top_p,
+                top_k: prompt.sampling.top_k,
+                prefix_len: 0,
+                prefix_id: 0,
+                seed: prompt.sampling.seed,
+            }
+        })
+        .collect();
+    let (start_ns, progress) = session.generate(&requests, give_up)?;
+    Ok(prompts.iter().zip(progress).map(|(prompt, p)| generation(prompt, start_ns, p)).collect())
+}
+
+fn generation(prompt: &Prompt, start_ns: u64, p: Progress) -> Generation {
+    let failure = request_failure(&p);
+    let mut text = String::from_utf8_lossy(&p.text).into_owned();
+    let cut = prompt.stop.iter().filter(|s| !s.is_empty()).filter_map(|s| text.find(s.as_str())).min();
+    if let Some(cut) = cut {
+        text.truncate(cut);
+    }
+    let finish = match p.finish {
+        _ if failure.is_some() => Finish::Failed,
+        _ if cut.is_some() => Finish::Stop,
+        super::abi::EB_FINISH_EOS => Finish::Eos,
+        super::abi::EB_FINISH_STOP => Finish::Stop,
+        super::abi::EB_FINISH_ABORTED => Finish::Aborted,
+        super::abi::EB_FINISH_ERROR => Finish::Failed,
+        _ => Finish::Length,
+    };
+    Generation {
+        id: prompt.id,
+        start_ns,
+        prefill_ns: p.prefill_ns,
+        token_ns: p.token_ns,
+        done_ns: p.done_ns.unwrap_or_default(),
+        prompt_tokens: p.prompt_tokens,
+        cached_tokens: p.cached_tokens,
+        text,
+        finish,
+        failure,
+        claims_ms: p.claims_ms,
+    }
+}
+
+fn score(session: &Session, prompts: &[ScorePrompt]) -> Result<Vec<Scoring>, CallError> {
+    let mut requests = Vec::with_capacity(prompts.len());
+    for prompt in prompts {
+        requests.push(split_tokens(session, prompt).map_err(CallError::Failed)?);
+    }
+    let (start_ns, progress) = session.score(&requests, give_up)?;
+    let scoring = |(prompt, p): (&ScorePrompt, Progress)| Scoring {
+        id: prompt.id,
+        start_ns,
+        prefill_ns: p.prefill_ns,
+        done_ns: p.done_ns.unwrap_or_default(),
+        prompt_tokens: p.prompt_tokens,
+        cached_tokens: p.cached_tokens,
+        failure: request_failure(&p),
+        scores: p.scores.iter().map(|&(logprob, n_tokens, is_greedy)| Score { logprob, n_tokens, is_greedy }).collect(),
+    };
+    Ok(prompts.iter().zip(progress).map(scoring).collect())
+}
+
+/// Context and continuations in tokens.
+///
+/// A tokenizer may join the context's end with the continuation's start, so the two are tokenised together and
+/// cut at the context's length, as lm-eval does (`TemplateLM._encode_pair`). Where the context's own tokens
+/// are not a prefix of that, the cut moves back to what all options have in common: every option is then
+/// scored on the same context, its first token including the context's last characters.
+fn split_tokens(session: &Session, prompt: &ScorePrompt) -> Result<(Vec<i32>, Vec<Vec<i32>>), Failure> {
+    let tokenize = |text: &str| session.tokenize(text, EB_TOKENIZE_ADD_SPECIAL);
+    let mut context = tokenize(&prompt.context)?;
+    let mut wholes = Vec::with_capacity(prompt.continuations.len());
+    let mut joined = String::with_capacity(prompt.context.len() + 64);
+    for continuation in &prompt.continuations {
+        joined.clear();
+        joined.push_str(&prompt.context);
+        joined.push_str(continuation);
+        wholes.push(tokenize(&joined)?);
+    }
+    let cut = common_cut(&context, &wholes);
+    if cut == 0 {
+        let message = "the model has no BOS token and the context is empty, so that there is nothing to continue";
+        return Err(Failure::new(FailureKind::Unsupported, message));
+    }
+    context.truncate(cut);
+    let continuations = wholes.into_iter().map(|w| w[cut..].to_vec()).collect();
+    Ok((context, continuations))
+}
+
+/// The longest cut at which `context` is a prefix of each whole and leaves each at least one token.
+fn common_cut(context: &[i32], wholes: &[Vec<i32>]) -> usize {
+    wholes
+        .iter()
+        .map(|w| {
+            let common = context.iter().zip(w).take_while(|(a, b)| a == b).count();
+            common.min(w.len().saturating_sub(1))
+        })
+        .fold(context.len(), usize::min)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cut_backs_off_to_what_all_options_share() {
+        assert_eq!(common_cut(&[1, 2, 3], &[vec![1, 2, 3, 4], vec![1, 2, 3, 5]]), 3);
+        assert_eq!(common_cut(&[1, 2, 3], &[vec![1, 2, 9], vec![1, 2, 3, 5]]), 2);
+        assert_eq!(common_cut(&[1, 2, 3], &[vec![1, 2, 3]]), 2, "an option that adds no token of its own");
+        assert_eq!(common_cut(&[], &[vec![1]]), 0);
+    }
+
+    #[test]
+    fn a_title_is_cut_at_a_character() {
+        assert_eq!(title("测试测试测试").to_bytes().len(), 15);
+    }
+}

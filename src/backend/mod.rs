@@ -1,0 +1,12 @@
+//! The boundary to LLM backends: the C ABI, the host process that calls it, and the client that the rest
+//! of edgebench sees. All `unsafe` of the package is in this folder. It must not know jobs or datasets.
+//!
+//! `client` (controller side) never sees the ABI; `host` (in the child process) never sees a job;
+//! both speak `wire`.
+pub use edgebench_abi as abi;
+pub mod client;
+pub mod host;
+pub mod loader;
+mod session;
+mod sink;
+pub mod wire;

@@ -1,0 +1,362 @@
+//! The frames between controller and host: message types and how they are laid out in bytes. No I/O and
+//! no ABI types, so that both sides and the tests can use it. A frame is a little-endian `u32` length
+//! followed by that many bytes of postcard.
+
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+/// Version of these messages. Controller and host come from one build, so it only has to be equal.
+pub const PROTOCOL: u32 = 1;
+
+/// Longest frame that is accepted, in bytes: what is longer is nonsense from a broken host.
+pub const MAX_FRAME: usize = 64 << 20;
+
+/// Controller → host. All but `Abort` are answered by exactly one [`FromHost`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum ToHost {
+    /// Load the backend and the model. → `Opened`
+    Open(Open),
+    /// Continue prompts. → `Generated`
+    Generate(Vec<Prompt>),
+    /// Log-likelihoods of continuations. → `Scored`
+    Score(Vec<ScorePrompt>),
+    /// → `Tokens`
+    Tokenize { text: String, add_special: bool, parse_special: bool },
+    /// Forget all sequences. → `Done`
+    Reset,
+    /// Free the model and leave. → `Done`, then the host exits
+    Close,
+    /// End the running call soon. Not answered.
+    Abort,
+}
+
+/// Host → controller.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum FromHost {
+    /// First frame of all: the host is up.
+    Hello {
+        protocol: u32,
+        pid: u32,
+    },
+    Opened(Opened),
+    Generated(Vec<Generation>),
+    Scored(Vec<Scoring>),
+    Tokens(Vec<i32>),
+    Done,
+    /// The call failed as a whole, the host lives on.
+    Failed(Failure),
+    /// The backend broke its contract; nothing it says can be trusted any more. The host exits.
+    Violation(String),
+}
+
+/// What to load.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Open {
+    /// A built-in name (`llama`) or, when it contains a `/`, the path of a plugin.
+    pub backend: String,
+    /// Absolute path of the model's file or folder; may be empty.
+    pub model: String,
+    pub params: Vec<(String, String)>,
+    /// Name of the process, for `ps` and `top`; at most 15 bytes are shown.
+    pub title: String,
+}
+
+/// What was loaded. Unknown numbers are 0, unknown texts empty.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Opened {
+    pub backend: String,
+    pub backend_version: String,
+    pub runtime: String,
+    pub device: String,
+    /// Time that `open` took, in ns.
+    pub load_ns: u64,
+    pub n_ctx: u32,
+    pub n_ctx_train: u32,
+    pub n_vocab: u32,
+    pub n_weights: u64,
+    pub weights_bytes: u64,
+    pub kv_bytes: u64,
+    pub compute_bytes: u64,
+    pub architecture: String,
+    pub quantization: String,
+    pub description: String,
+    pub chat_template: String,
+    pub can_tokenize: bool,
+    pub can_sample: bool,
+    /// `eb.score/1` is there: multiple choice by log-likelihood works.
+    pub can_score: bool,
+}
+
+/// One prompt to continue.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Prompt {
+    /// Comes back in the answer; unique within the call.
+    pub id: u64,
+    pub input: Input,
+    /// Most new tokens, at least 1.
+    pub max_new: u32,
+    pub stop: Vec<String>,
+    pub sampling: Sampling,
+    /// Exactly `max_new` tokens, whatever the model says.
+    pub ignore_eos: bool,
+}
+
+/// A prompt's form.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Input {
+    /// The backend tokenises, and adds BOS as the model wants it.
+    Text(String),
+    /// Complete: nothing is added.
+    Tokens(Vec<i32>),
+}
+
+/// How the next token is picked. `temperature` 0: greedy.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Sampling {
+    pub temperature: f32,
+    pub top_p: f32,
+    pub top_k: i32,
+    pub seed: u64,
+}
+
+impl Sampling {
+    /// The most likely token, always.
+    pub const GREEDY: Sampling = Sampling { temperature: 0.0, top_p: 1.0, top_k: 0, seed: 0 };
+}
+
+/// What became of one [`Prompt`]. Times are CLOCK_MONOTONIC as stamped in the host.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Generation {
+    pub id: u64,
+    /// When the call was handed to the backend, in ns.
+    pub start_ns: u64,
+    /// PREFILL event, in ns after `start_ns`.
+    pub prefill_ns: Option<u64>,
+    /// Each TOKEN event, in ns after `start_ns`.
+    pub token_ns: Vec<u64>,
+    /// DONE event, in ns after `start_ns`.
+    pub done_ns: u64,
+    pub prompt_tokens: u32,
+    pub cached_tokens: u32,
+    /// The tokens' bytes joined, U+FFFD for what is not UTF-8; cut at the first stop string.
+    pub text: String,
+    pub finish: Finish,
+    /// This request failed, the others may not have.
+    pub failure: Option<Failure>,
+    /// The vendor's own prefill and decode time in ms, 0 when it makes no claim.
+    pub claims_ms: (f64, f64),
+}
+
+/// Why a generation ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Finish {
+    Eos,
+    Stop,
+    Length,
+    Aborted,
+    Failed,
+}
+
+/// One context and the continuations to score after it, as text: the host tokenises context and
+/// continuation together and cuts at the context's end.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ScorePrompt {
+    pub id: u64,
+    pub context: String,
+    pub continuations: Vec<String>,
+}
+
+/// What became of one [`ScorePrompt`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Scoring {
+    pub id: u64,
+    pub start_ns: u64,
+    /// PREFILL event, in ns after `start_ns`.
+    pub prefill_ns: Option<u64>,
+    pub done_ns: u64,
+    /// Tokens of the context.
+    pub prompt_tokens: u32,
+    pub cached_tokens: u32,
+    /// One for each continuation, in their order.
+    pub scores: Vec<Score>,
+    pub failure: Option<Failure>,
+}
+
+/// The log-likelihood of one continuation.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Score {
+    /// Natural logarithm, summed over its tokens.
+    pub logprob: f64,
+    pub n_tokens: u32,
+    /// Each token was the most likely one.
+    pub is_greedy: bool,
+}
+
+/// An error as the backend told it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Failure {
+    pub kind: FailureKind,
+    /// The SDK's own number, 0 if none.
+    pub vendor_code: i64,
+    pub message: String,
+}
+
+/// The ABI's status codes, named.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FailureKind {
+    Invalid,
+    Unsupported,
+    OutOfMemory,
+    Model,
+    ContextFull,
+    Aborted,
+    Device,
+    Internal,
+}
+
+impl Failure {
+    pub fn new(kind: FailureKind, message: impl Into<String>) -> Failure {
+        Failure { kind, vendor_code: 0, message: message.into() }
+    }
+}
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.message)?;
+        if self.vendor_code != 0 {
+            write!(f, " (vendor code {})", self.vendor_code)?;
+        }
+        Ok(())
+    }
+}
+
+/// Why bytes are not a frame.
+#[derive(Debug, thiserror::Error, PartialEq)]
+pub enum FrameError {
+    #[error("a frame of {0} bytes is longer than the {MAX_FRAME} that are allowed")]
+    TooLong(usize),
+    #[error("a frame cannot be decoded: {0}")]
+    Malformed(postcard::Error),
+}
+
+/// `message` as a frame, appended to `out`, which is cleared first.
+pub fn encode<T: Serialize>(message: &T, out: &mut Vec<u8>) -> Result<(), FrameError> {
+    out.clear();
+    out.extend_from_slice(&[0; 4]);
+    let mut bytes = postcard::to_extend(message, std::mem::take(out)).map_err(FrameError::Malformed)?;
+    let len = bytes.len() - 4;
+    if len > MAX_FRAME {
+        return Err(FrameError::TooLong(len));
+    }
+    bytes[..4].copy_from_slice(&(len as u32).to_le_bytes());
+    *out = bytes;
+    Ok(())
+}
+
+/// Collects bytes as they come and hands out whole messages.
+#[derive(Default)]
+pub struct Decoder {
+    buffer: Vec<u8>,
+    start: usize,
+}
+
+impl Decoder {
+    /// Adds bytes as they were read.
+    pub fn push(&mut self, bytes: &[u8]) {
+        if self.start > 0 && self.start == self.buffer.len() {
+            self.buffer.clear();
+            self.start = 0;
+        }
+        self.buffer.extend_from_slice(bytes);
+    }
+
+    /// The next whole message, `None` when more bytes are needed. After an error the stream is lost.
+    pub fn next<T: DeserializeOwned>(&mut self) -> Result<Option<T>, FrameError> {
+        let rest = &self.buffer[self.start..];
+        let Some((head, body)) = rest.split_first_chunk::<4>() else { return Ok(None) };
+        let len = u32::from_le_bytes(*head) as usize;
+        if len > MAX_FRAME {
+            return Err(FrameError::TooLong(len));
+        }
+        let Some(body) = body.get(..len) else { return Ok(None) };
+        let (message, unread) = postcard::take_from_bytes(body).map_err(FrameError::Malformed)?;
+        if !unread.is_empty() {
+            return Err(FrameError::Malformed(postcard::Error::DeserializeBadEncoding));
+        }
+        self.start += 4 + len;
+        if self.start > 1 << 20 {
+            self.buffer.drain(..self.start);
+            self.start = 0;
+        }
+        Ok(Some(message))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn sample() -> Vec<ToHost> {
+        vec![
+            ToHost::Open(Open {
+                backend: "llama".into(),
+                model: "/m.gguf".into(),
+                params: vec![("threads".into(), "2".into())],
+                title: "t".into(),
+            }),
+            ToHost::Generate(vec![Prompt {
+                id: 7,
+                input: Input::Text("你好".into()),
+                max_new: 3,
+                stop: vec!["\n".into()],
+                sampling: Sampling::GREEDY,
+                ignore_eos: false,
+            }]),
+            ToHost::Score(vec![ScorePrompt {
+                id: 1,
+                context: "a".into(),
+                continuations: vec![" A".into(), " B".into()],
+            }]),
+            ToHost::Abort,
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn messages_survive_any_split_of_the_stream(cut in 1usize..40) {
+            let mut stream = Vec::new();
+            let mut frame = Vec::new();
+            for message in sample() {
+                encode(&message, &mut frame).unwrap();
+                stream.extend_from_slice(&frame);
+            }
+            let mut decoder = Decoder::default();
+            let mut got = Vec::new();
+            for piece in stream.chunks(cut) {
+                decoder.push(piece);
+                while let Some(message) = decoder.next::<ToHost>().unwrap() {
+                    got.push(message);
+                }
+            }
+            prop_assert_eq!(got, sample());
+        }
+
+        #[test]
+        fn nonsense_is_an_error_or_a_wait_but_never_a_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+            let mut decoder = Decoder::default();
+            decoder.push(&bytes);
+            for _ in 0..10 {
+                if !matches!(decoder.next::<FromHost>(), Ok(Some(_))) {
+                    break;
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_frame_that_claims_gigabytes_is_refused_at_once() {
+        let mut decoder = Decoder::default();
+        decoder.push(&u32::MAX.to_le_bytes());
+        assert_eq!(decoder.next::<FromHost>(), Err(FrameError::TooLong(u32::MAX as usize)));
+    }
+}

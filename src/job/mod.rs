@@ -1,0 +1,223 @@
+//! `job.toml` → `Job`: objects (swept into instances) and tasks, with every problem of the file found at once.
+//! It owns the words of the job file and must not know how anything is run.
+//!
+//! `read` turns TOML into these types, `toml` is the table reader that remembers lines.
+
+mod read;
+mod toml;
+
+use crate::problem::Problem;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Most test cases that one job may make; a sweep beyond that is a slip.
+pub const MAX_CASES: usize = 10_000;
+
+/// A benchmarking job.
+#[derive(Debug, Clone)]
+pub struct Job {
+    pub path: PathBuf,
+    /// The file as it was read.
+    pub text: String,
+    pub name: String,
+    /// Untimed calls of the measured shape, per case.
+    pub warmup: u32,
+    /// Timed passes over the dataset, at least 1.
+    pub repeat: u32,
+    /// Per record.
+    pub timeout: Duration,
+    /// For loading backend and model.
+    pub load_timeout: Duration,
+    /// Object instances: sweeps are resolved.
+    pub instances: Vec<Instance>,
+    pub tasks: Vec<Task>,
+    pub rank_by: Vec<SortKey>,
+}
+
+/// One system under test, every parameter fixed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Instance {
+    /// Name of its `[[object]]`.
+    pub object: String,
+    /// The object's name, with its number in the sweep when there is one: `tiny`, or `tiny.3`.
+    pub id: String,
+    /// A built-in name or an absolute path of a plugin.
+    pub backend: String,
+    /// As written in the job; empty when the object has none.
+    pub model: String,
+    /// Absolute; `None` when the object has none.
+    pub model_path: Option<PathBuf>,
+    /// In the order of the job file.
+    pub params: Vec<(String, String)>,
+}
+
+impl Instance {
+    /// `threads=2 n_ctx=1024`
+    pub fn params_text(&self) -> String {
+        let pairs: Vec<String> = self.params.iter().map(|(k, v)| format!("{k}={v}")).collect();
+        pairs.join(" ")
+    }
+}
+
+/// Dataset + prompt + method + scenario + metrics.
+#[derive(Debug, Clone)]
+pub struct Task {
+    pub name: String,
+    /// Line of the task in the job file, for problems found later.
+    pub line: u64,
+    /// Absolute; several files are subjects of one task.
+    pub datasets: Vec<PathBuf>,
+    pub method: Method,
+    pub scenario: Scenario,
+    pub shots: Option<Shots>,
+    pub prompt: PromptSpec,
+    pub metrics: Vec<Metric>,
+    /// Only the first so many records of the task.
+    pub limit: Option<u64>,
+}
+
+/// How a record is scored.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Method {
+    /// Log-likelihood of each option.
+    Choice(Options),
+    /// Greedy text, compared with the answer.
+    Generate {
+        /// The output ends before the first of these.
+        stop: Vec<String>,
+        /// Most new tokens.
+        max_tokens: u32,
+    },
+}
+
+impl Method {
+    /// Its word in the job file.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Method::Choice(_) => "choice",
+            Method::Generate { .. } => "generate",
+        }
+    }
+}
+
+/// What stands for an option of a `choice` task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Options {
+    /// `" A"`, `" B"`, …
+    Letter,
+    /// A blank and the option's own text.
+    Text,
+}
+
+/// When records are handed to the backend.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scenario {
+    /// One at a time, each from an empty cache: latency.
+    SingleStream,
+}
+
+impl Scenario {
+    /// Its word in the job file.
+    pub fn name(self) -> &'static str {
+        match self {
+            Scenario::SingleStream => "single-stream",
+        }
+    }
+}
+
+/// The first `n` records of `from` stand, answered, before each question.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Shots {
+    pub n: usize,
+    /// Absolute.
+    pub from: PathBuf,
+}
+
+/// How a record becomes a prompt; Jinja templates.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PromptSpec {
+    /// The question as it is asked, without its answer.
+    pub question: String,
+    /// What follows the question in an example.
+    pub answer: String,
+    /// Between examples.
+    pub separator: String,
+    /// Once, before everything.
+    pub prefix: String,
+}
+
+/// A task's own metrics. Accuracy is always there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Metric {
+    Acc,
+    ExactMatch,
+    F1Macro,
+}
+
+impl Metric {
+    /// All of them, by their words in the job file and in cases.csv.
+    pub const ALL: &[(&str, Metric)] =
+        &[("acc", Metric::Acc), ("exact_match", Metric::ExactMatch), ("f1_macro", Metric::F1Macro)];
+
+    /// Its word in the job file and its column in cases.csv.
+    pub fn name(self) -> &'static str {
+        Metric::ALL.iter().find(|(_, m)| *m == self).map_or("", |(name, _)| name)
+    }
+}
+
+/// One key of `[rank] by`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SortKey {
+    /// A column of cases.csv.
+    pub column: String,
+    pub descending: bool,
+}
+
+/// One object instance × one task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CaseRef {
+    pub instance: usize,
+    pub task: usize,
+}
+
+impl Job {
+    /// Reads a job file, and tells all problems that the file itself shows; datasets and models are looked for
+    /// but not opened. With problems the job is what could be understood: enough to look for more, not to run.
+    pub fn read(path: &Path) -> (Option<Job>, Vec<Problem>) {
+        let text = match std::fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(e) => {
+                let what = format!("cannot be read: {e}");
+                return (None, vec![Problem::new(path, 0, what, "give the path of a job file (TOML)")]);
+            }
+        };
+        let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
+        read::job(path, &absolute, text)
+    }
+
+    /// Every instance with every task: instance by instance, so that a board is asked about one model after
+    /// the other.
+    pub fn cases(&self) -> Vec<CaseRef> {
+        let tasks = 0..self.tasks.len();
+        (0..self.instances.len())
+            .flat_map(|instance| tasks.clone().map(move |task| CaseRef { instance, task }))
+            .collect()
+    }
+
+    /// The name of a case: `tiny.3/colours`.
+    pub fn case_id(&self, case: CaseRef) -> String {
+        format!("{}/{}", self.instances[case.instance].id, self.tasks[case.task].name)
+    }
+
+    /// Columns of the tasks' own metrics in cases.csv, in the order of the job, each once, without `acc`.
+    pub fn metric_columns(&self) -> Vec<&'static str> {
+        let mut columns = Vec::new();
+        for metric in self.tasks.iter().flat_map(|t| &t.metrics) {
+            let name = metric.name();
+            if *metric != Metric::Acc && !columns.contains(&name) {
+                columns.push(name);
+            }
+        }
+        columns
+    }
+}

@@ -1,0 +1,357 @@
+//! The words of the job file: which keys there are, what they may hold, and what they default to.
+//! It must not know how anything is run, and opens no file but to see whether it is there.
+
+use super::toml::{Source, Table, Value, distance};
+use super::*;
+use crate::testenv::prompt;
+use ::toml::de::DeTable;
+use std::cell::RefCell;
+
+const FILE_TODO: &str = "paths are relative to the job file; correct it, or put the file there";
+
+/// Reads `text`; `shown` is the path as the user gave it, `absolute` the same made absolute.
+pub fn job(shown: &Path, absolute: &Path, text: String) -> (Option<Job>, Vec<Problem>) {
+    let source = Source { path: shown.to_path_buf(), text: &text, problems: RefCell::default() };
+    let job = read(&source, absolute);
+    let mut problems = source.problems.into_inner();
+    problems.sort_by_key(|p| p.line);
+    (job.map(|job| Job { text, ..job }), problems)
+}
+
+fn read(source: &Source, absolute: &Path) -> Option<Job> {
+    let (document, errors) = DeTable::parse_recoverable(source.text);
+    for error in &errors {
+        let offset = error.span().map_or(0, |s| s.start);
+        source.problem(offset, format!("not TOML: {}", error.message().trim()), "mend the syntax");
+    }
+    if !errors.is_empty() {
+        return None;
+    }
+    let folder = absolute.parent().unwrap_or(Path::new("/"));
+    let mut root = Table::new(source, "the job file", document.get_ref(), 0);
+
+    let stem = absolute.file_stem().map_or("job".into(), |s| s.to_string_lossy().into_owned());
+    let mut job = Job {
+        path: absolute.to_path_buf(),
+        text: String::new(),
+        name: stem,
+        warmup: 1,
+        repeat: 1,
+        timeout: Duration::from_secs(60),
+        load_timeout: Duration::from_secs(300),
+        instances: Vec::new(),
+        tasks: Vec::new(),
+        rank_by: Vec::new(),
+    };
+    if let Some(table) = root.get("job").and_then(|v| v.table("[job]")) {
+        head(table, &mut job);
+    }
+    for value in named(&mut root, "object", "add an [[object]] with name, backend and model") {
+        if let Some(table) = value.table("[[object]]") {
+            object(source, table, folder, &mut job.instances);
+        }
+    }
+    for value in named(&mut root, "task", "add a [[task]] with name, dataset and method") {
+        if let Some(task) = value.table("[[task]]").and_then(|t| task(source, t, folder)) {
+            if job.tasks.iter().any(|t| t.name == task.name) {
+                value.problem(format!("two tasks are called \"{}\"", task.name), "give each its own name");
+            }
+            job.tasks.push(task);
+        }
+    }
+    if let Some(table) = root.get("rank").and_then(|v| v.table("[rank]")) {
+        job.rank_by = rank(table);
+    }
+    root.finish();
+
+    let cases = job.instances.len() * job.tasks.len();
+    if cases > MAX_CASES {
+        source.problem(0, format!("{cases} test cases are more than {MAX_CASES}"), "sweep over fewer values");
+    }
+    Some(job)
+}
+
+/// The elements of `[[key]]`; none at all is a problem.
+fn named<'a>(root: &mut Table<'a>, key: &'static str, todo: &str) -> Vec<Value<'a>> {
+    root.need(key, todo).map_or(Vec::new(), |v| v.list())
+}
+
+fn head(mut table: Table, job: &mut Job) {
+    if let Some(name) = table.get("name").and_then(|v| v.name().filter(|n| file_name(&v, n))) {
+        job.name = name.to_owned();
+    }
+    let number = |value: Option<Value>, min, default| {
+        value.and_then(|v| v.integer(min, 1_000_000)).map_or(default, |n| n as u32)
+    };
+    job.warmup = number(table.get("warmup"), 0, job.warmup);
+    job.repeat = number(table.get("repeat"), 1, job.repeat);
+    if let Some(timeout) = table.get("timeout").and_then(|v| v.duration()) {
+        job.timeout = timeout;
+    }
+    if let Some(timeout) = table.get("load_timeout").and_then(|v| v.duration()) {
+        job.load_timeout = timeout;
+    }
+    table.finish();
+}
+
+/// Names become parts of paths and of case ids.
+fn file_name(value: &Value, name: &str) -> bool {
+    let good = !name.contains(['/', '\\', '\n', '\0', '"', ',']) && name != "." && name != "..";
+    if !good {
+        value.problem(
+            format!("the name \"{name}\" cannot be part of a file name or column"),
+            "use letters, digits, - and _",
+        );
+    }
+    good
+}
+
+fn object(source: &Source, mut table: Table, folder: &Path, instances: &mut Vec<Instance>) {
+    let name = table.need("name", "name the object").and_then(|v| v.name().filter(|n| file_name(&v, n)));
+    let backends: Vec<String> = table
+        .need("backend", "name a built-in backend (\"llama\") or give a plugin's path")
+        .map_or(Vec::new(), |v| v.sweep())
+        .into_iter()
+        .filter_map(|v| backend(&v, folder))
+        .collect();
+    let models: Vec<Option<(String, PathBuf)>> = match table.get("model") {
+        None => vec![None],
+        Some(value) => value.sweep().iter().filter_map(|v| file(v, folder, true).map(Some)).collect(),
+    };
+    let mut swept = backends.len() > 1 || models.len() > 1;
+    let mut sweeps: Vec<(String, Vec<String>)> = Vec::new();
+    if let Some(params) = table.get("params").and_then(|v| v.table("params")) {
+        for (key, value) in params.entries() {
+            let values: Vec<String> = value.sweep().iter().filter_map(|v| v.scalar()).collect();
+            swept |= values.len() > 1;
+            sweeps.push((key, values));
+        }
+    }
+    let offset = table.offset();
+    table.finish();
+
+    let n = sweeps.iter().map(|(_, v)| v.len()).fold(backends.len() * models.len(), usize::saturating_mul);
+    if n > MAX_CASES {
+        source.problem(
+            offset,
+            format!("its sweeps make {n} instances, more than {MAX_CASES}"),
+            "sweep over fewer values",
+        );
+        return;
+    }
+    let Some(name) = name else { return };
+    if instances.iter().any(|i| i.object == name) {
+        source.problem(offset, format!("two objects are called \"{name}\""), "give each its own name");
+    }
+    let mut number = 0;
+    for backend in &backends {
+        for model in &models {
+            for params in product(&sweeps) {
+                number += 1;
+                instances.push(Instance {
+                    object: name.to_owned(),
+                    id: if swept { format!("{name}.{number}") } else { name.to_owned() },
+                    backend: backend.clone(),
+                    model: model.as_ref().map_or(String::new(), |(text, _)| text.clone()),
+                    model_path: model.as_ref().map(|(_, path)| path.clone()),
+                    params,
+                });
+            }
+        }
+    }
+}
+
+/// Every combination, the last key changing fastest.
+fn product(sweeps: &[(String, Vec<String>)]) -> Vec<Vec<(String, String)>> {
+    sweeps.iter().fold(vec![Vec::new()], |rows, (key, values)| {
+        let extended = |row: &Vec<(String, String)>| {
+            let row = row.clone();
+            values.iter().map(move |v| [row.as_slice(), &[(key.clone(), v.clone())]].concat()).collect::<Vec<_>>()
+        };
+        rows.iter().flat_map(extended).collect()
+    })
+}
+
+fn backend(value: &Value, folder: &Path) -> Option<String> {
+    let text = value.name()?;
+    if crate::backend::loader::is_path(text) {
+        return file(value, folder, false).map(|(_, path)| path.to_string_lossy().into_owned());
+    }
+    let built_in = crate::backend::loader::BUILT_IN;
+    if built_in.contains(&text) {
+        return Some(text.to_owned());
+    }
+    let there = if built_in.is_empty() { "none in this build".to_owned() } else { built_in.join(", ") };
+    value.problem(
+        format!("no built-in backend is called \"{text}\" (there is: {there})"),
+        "use one of these, or a plugin's path with a / in it (\"./plugin.so\")",
+    );
+    None
+}
+
+/// A path as it is written and made absolute; what is not there is a problem.
+fn file(value: &Value, folder: &Path, folder_allowed: bool) -> Option<(String, PathBuf)> {
+    let text = value.name()?;
+    let path = folder.join(text);
+    match std::fs::metadata(&path) {
+        Ok(meta) if meta.is_file() || (folder_allowed && meta.is_dir()) => Some((text.to_owned(), path)),
+        Ok(_) => {
+            value.problem(format!("\"{text}\" is not a file"), FILE_TODO);
+            None
+        }
+        Err(e) => {
+            value.problem(format!("\"{text}\" cannot be found: {e}"), FILE_TODO);
+            None
+        }
+    }
+}
+
+/// One of a few words.
+fn word<T: Copy>(value: &Value, words: &[(&str, T)]) -> Option<T> {
+    let text = value.name()?;
+    if let Some((_, found)) = words.iter().find(|(word, _)| *word == text) {
+        return Some(*found);
+    }
+    let all: Vec<&str> = words.iter().map(|(w, _)| *w).collect();
+    let todo = match all.iter().min_by_key(|w| distance(w, text)) {
+        Some(near) if distance(near, text) <= 2 => format!("did you mean \"{near}\"?"),
+        _ => format!("use {}", all.join(", ")),
+    };
+    value.problem(format!("\"{text}\" is not known here"), todo);
+    None
+}
+
+#[derive(Clone, Copy)]
+enum MethodWord {
+    Choice,
+    Generate,
+}
+
+fn task(source: &Source, mut table: Table, folder: &Path) -> Option<Task> {
+    let line = source.line(table.offset());
+    let name = table.need("name", "name the task").and_then(|v| v.name().filter(|n| file_name(&v, n)));
+    let datasets: Vec<PathBuf> = table
+        .need("dataset", "give a JSONL file, or a list of them")
+        .map_or(Vec::new(), |v| v.sweep())
+        .iter()
+        .filter_map(|v| file(v, folder, false).map(|(_, path)| path))
+        .collect();
+    let method = table.need("method", "use \"choice\" or \"generate\"");
+    let method = method.and_then(|v| word(&v, &[("choice", MethodWord::Choice), ("generate", MethodWord::Generate)]));
+    let scenario = table
+        .get("scenario")
+        .map_or(Some(Scenario::SingleStream), |v| word(&v, &[("single-stream", Scenario::SingleStream)]));
+    let shots = table.get("shots").and_then(|v| v.table("shots")).and_then(|t| shots(t, folder));
+    let options = table.get("options");
+    let stop = table.get("stop");
+    let max_tokens = table.get("max_tokens");
+    let mut metrics = Vec::new();
+    if let Some(value) = table.get("metrics") {
+        for value in value.list() {
+            metrics.extend(word(&value, Metric::ALL).map(|m| (value, m)));
+        }
+    }
+    let limit = table.get("limit").and_then(|v| v.integer(1, u64::MAX / 2));
+
+    let method = match method? {
+        MethodWord::Choice => {
+            only_for("generate", stop);
+            only_for("generate", max_tokens);
+            let words = [("letter", Options::Letter), ("text", Options::Text)];
+            Method::Choice(options.and_then(|v| word(&v, &words)).unwrap_or(Options::Letter))
+        }
+        MethodWord::Generate => {
+            only_for("choice", options);
+            for (value, _) in metrics.iter().filter(|(_, m)| *m == Metric::F1Macro) {
+                value.problem(
+                    "f1_macro needs classes, and `generate` has none",
+                    "use method = \"choice\", or exact_match",
+                );
+            }
+            Method::Generate {
+                stop: stop.map_or(vec!["\n".to_owned()], |v| strings(&v)),
+                max_tokens: max_tokens.and_then(|v| v.integer(1, 1 << 20)).map_or(64, |n| n as u32),
+            }
+        }
+    };
+    let prompt = prompt_spec(table.get("prompt"), &method);
+    table.finish();
+    Some(Task {
+        name: name?.to_owned(),
+        line,
+        datasets,
+        method,
+        scenario: scenario?,
+        shots,
+        prompt,
+        metrics: metrics.into_iter().map(|(_, m)| m).collect(),
+        limit,
+    })
+}
+
+fn only_for(method: &str, value: Option<Value>) {
+    if let Some(value) = value {
+        value.problem(format!("this key belongs to method = \"{method}\""), "leave it out, or change the method");
+    }
+}
+
+fn strings(value: &Value) -> Vec<String> {
+    value.list().iter().filter_map(|v| v.text()).filter(|s| !s.is_empty()).map(str::to_owned).collect()
+}
+
+fn shots(mut table: Table, folder: &Path) -> Option<Shots> {
+    let n = table.need("n", "say how many examples").and_then(|v| v.integer(0, 1000));
+    let from = table.need("from", "give the JSONL file with the examples").and_then(|v| file(&v, folder, false));
+    table.finish();
+    let (n, (_, from)) = (n?, from?);
+    (n > 0).then_some(Shots { n: n as usize, from })
+}
+
+/// `prompt = "template"` or `prompt = { question = …, answer = …, separator = …, prefix = … }`.
+fn prompt_spec(value: Option<Value>, method: &Method) -> PromptSpec {
+    let mut spec = prompt::defaults(method);
+    let Some(value) = value else { return spec };
+    if value.is_table() {
+        let Some(mut table) = value.table("prompt") else { return spec };
+        for (key, part) in [
+            ("question", &mut spec.question),
+            ("answer", &mut spec.answer),
+            ("separator", &mut spec.separator),
+            ("prefix", &mut spec.prefix),
+        ] {
+            if let Some(text) = table.get(key).and_then(|v| v.text()) {
+                *part = text.to_owned();
+            }
+        }
+        table.finish();
+    } else if let Some(text) = value.text() {
+        spec.question = text.to_owned();
+    }
+    if let Err(e) = prompt::Prompt::compile(&spec) {
+        value.problem(format!("the prompt's template is not Jinja: {e}"), "mend the template");
+    }
+    spec
+}
+
+/// `["acc desc", "ttft_ms_p50 asc"]`
+fn rank(mut table: Table) -> Vec<SortKey> {
+    let mut keys = Vec::new();
+    for value in table.get("by").map_or(Vec::new(), |v| v.list()) {
+        let Some(text) = value.name() else { continue };
+        let (column, direction) = text.trim().split_once(char::is_whitespace).unwrap_or((text.trim(), ""));
+        let metrics: Vec<&str> = Metric::ALL.iter().map(|(name, _)| *name).collect();
+        let columns = crate::results::case_columns(&metrics);
+        if !columns.contains(&column) {
+            let near = columns.iter().min_by_key(|c| distance(c, column)).copied().unwrap_or("acc");
+            value.problem(format!("no column is called `{column}`"), format!("did you mean `{near}`?"));
+            continue;
+        }
+        match direction.trim() {
+            "asc" | "desc" => keys.push(SortKey { column: column.to_owned(), descending: direction.trim() == "desc" }),
+            other => value
+                .problem(format!("\"{other}\" is no order"), format!("write \"{column} desc\" or \"{column} asc\"")),
+        }
+    }
+    table.finish();
+    keys
+}

@@ -1,0 +1,23 @@
+//! edgebench: which LLM, quantisation, backend and setting should this board run?
+//!
+//! The map of the modules; a module uses only those below it:
+//!
+//! | module | owns |
+//! |---|---|
+//! | `story` | what is made of results: ranking, tables |
+//! | `testcase` | a run: plan, hosts started and watched, samples written |
+//! | `testenv` | datasets, prompts, extraction, metrics; no process work |
+//! | `backend` | the C ABI, the host process and its client; the only `unsafe` |
+//! | `sense` | what `/proc` and `/sys` tell |
+//! | `job` | `job.toml` → objects × tasks |
+//! | `results` | files and columns of a run folder |
+//! | `problem` | the sentence in which every defect of the input is told |
+
+pub mod backend;
+pub mod job;
+pub mod problem;
+pub mod results;
+pub mod sense;
+pub mod story;
+pub mod testcase;
+pub mod testenv;

@@ -1,0 +1,185 @@
+//! The commands: arguments in, one call each, exit code out. Results go to stdout, all else to stderr.
+
+use argh::FromArgs;
+use edgebench::backend::host;
+use edgebench::problem::Problem;
+use edgebench::story::{rank, table};
+use edgebench::testcase::plan::Plan;
+use edgebench::testcase::run::{self, RunError, Verbosity};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Done; for `compare`: no regression.
+const OK: u8 = 0;
+/// A case failed.
+const FAILED: u8 = 1;
+/// Bad usage or input: nothing ran.
+const REFUSED: u8 = 2;
+/// The machine refused: disk full, permission.
+const MACHINE: u8 = 3;
+
+#[derive(FromArgs)]
+/// Find out which LLM, quantisation, backend and setting this board should run.
+#[argh(
+    note = "Start with: {command_name} check JOB, then {command_name} run JOB.",
+    note = "Log lines of backends: set RUST_LOG=debug.",
+    error_code(0, "done"),
+    error_code(1, "a case failed"),
+    error_code(2, "bad usage or input: nothing ran"),
+    error_code(3, "the machine refused: disk full, permission"),
+    error_code(130, "interrupted (143: terminated); what was measured is kept")
+)]
+struct Arguments {
+    #[argh(subcommand)]
+    command: Command,
+}
+
+#[derive(FromArgs)]
+#[argh(subcommand)]
+enum Command {
+    Run(Run),
+    Check(Check),
+    Version(Version),
+}
+
+#[derive(FromArgs)]
+/// Run a job: every object with every task, each in its own process.
+#[argh(subcommand, name = "run")]
+struct Run {
+    /// the job file (TOML)
+    #[argh(positional)]
+    job: PathBuf,
+    /// folder for the results; default: runs/<job>-<UTC time>
+    #[argh(option, arg_name = "dir")]
+    out: Option<PathBuf>,
+    /// only the cases whose name has PAT in it; with * a pattern for the whole name: --only '*/compare'
+    #[argh(option, arg_name = "pat")]
+    only: Option<String>,
+    /// say nothing but errors and the leaderboard
+    #[argh(switch, short = 'q')]
+    quiet: bool,
+}
+
+#[derive(FromArgs)]
+/// Find everything that run would refuse: the job, its files, every record of every dataset.
+#[argh(subcommand, name = "check")]
+struct Check {
+    /// the job file (TOML)
+    #[argh(positional)]
+    job: PathBuf,
+}
+
+#[derive(FromArgs)]
+/// Print the version and the built-in backends.
+#[argh(subcommand, name = "version")]
+struct Version {}
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args_os().map(|a| a.to_string_lossy().into_owned()).collect();
+    if arguments.get(1).is_some_and(|a| a == host::HOST_ARGUMENT) {
+        return host::main();
+    }
+    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("error")).init();
+    match parse(&arguments) {
+        Err(code) => ExitCode::from(code),
+        Ok(Arguments { command }) => ExitCode::from(match command {
+            Command::Run(run) => run_job(&run),
+            Command::Check(check) => check_job(&check),
+            Command::Version(_) => version(),
+        }),
+    }
+}
+
+/// The arguments, or the exit code after help (0) or a complaint (2) was printed.
+fn parse(arguments: &[String]) -> Result<Arguments, u8> {
+    let words: Vec<&str> = arguments.iter().skip(1).map(String::as_str).collect();
+    let words = if words == ["--version"] || words == ["-V"] { vec!["version"] } else { words };
+    Arguments::from_args(&["edgebench"], &words).map_err(|exit| match exit.status {
+        Ok(()) => {
+            println!("{}", exit.output.trim_end());
+            OK
+        }
+        Err(()) => {
+            eprintln!("{}", exit.output.trim_end());
+            REFUSED
+        }
+    })
+}
+
+fn version() -> u8 {
+    let built_in = edgebench::backend::loader::BUILT_IN;
+    let built_in = if built_in.is_empty() { "none".to_owned() } else { built_in.join(", ") };
+    println!("edgebench {} ({}), built-in backends: {built_in}", env!("CARGO_PKG_VERSION"), std::env::consts::ARCH);
+    OK
+}
+
+fn check_job(arguments: &Check) -> u8 {
+    match Plan::load(&arguments.job) {
+        Err(problems) => complain(&problems),
+        Ok(plan) => {
+            println!(
+                "{}: sound; {} test cases ({} object instances × {} tasks), {} records to ask, {:.1} MB of datasets checked",
+                arguments.job.display(),
+                plan.cases.len(),
+                plan.job.instances.len(),
+                plan.job.tasks.len(),
+                plan.total_records(),
+                plan.bytes as f64 / 1e6,
+            );
+            OK
+        }
+    }
+}
+
+fn run_job(arguments: &Run) -> u8 {
+    let mut plan = match Plan::load(&arguments.job) {
+        Err(problems) => return complain(&problems),
+        Ok(plan) => plan,
+    };
+    if let Some(pattern) = &arguments.only {
+        plan.only(pattern);
+        if plan.cases.is_empty() {
+            eprintln!("edgebench: --only {pattern}: no case has this in its name; names are like {}", example(&plan));
+            return REFUSED;
+        }
+    }
+    let folder = arguments.out.clone().unwrap_or_else(|| run::default_folder(&plan.job.name));
+    let verbosity = if arguments.quiet { Verbosity::Quiet } else { Verbosity::Normal };
+    let outcome = match run::run(&plan, &folder, verbosity) {
+        Ok(outcome) => outcome,
+        Err(e @ RunError::Occupied(_)) => {
+            eprintln!("edgebench: {e}");
+            return REFUSED;
+        }
+        Err(e) => {
+            eprintln!("edgebench: {e}");
+            return MACHINE;
+        }
+    };
+    let keys = if plan.job.rank_by.is_empty() { rank::default_keys() } else { plan.job.rank_by.clone() };
+    println!("{}", table::leaderboard(&rank::leaderboard(&outcome.rows, &keys)));
+    eprintln!("results: {}", outcome.folder.display());
+    for row in outcome.rows.iter().filter(|r| r.get("status") != "ok") {
+        eprintln!("{}: {}: {}", row.get("case"), row.get("status"), row.get("reason"));
+    }
+    match outcome.signal {
+        Some(signal) => 128 + signal as u8,
+        None if outcome.all_ok() => OK,
+        None => FAILED,
+    }
+}
+
+/// Some case's name, for a message.
+fn example(plan: &Plan) -> String {
+    plan.job.cases().first().map_or(String::new(), |c| plan.job.case_id(*c))
+}
+
+/// Prints every problem; the exit code that goes with it.
+fn complain(problems: &[Problem]) -> u8 {
+    for problem in problems {
+        eprintln!("{problem}");
+    }
+    let s = if problems.len() == 1 { "" } else { "s" };
+    eprintln!("edgebench: {} problem{s}, nothing was run", problems.len());
+    REFUSED
+}

@@ -1,0 +1,82 @@
+//! The leaderboard on a terminal. It must not know how the order came about.
+
+use super::rank::Place;
+use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
+
+/// Figures that stand in the table when at least one place has them: column, heading, decimals.
+const FIGURES: &[(&str, &str, usize)] = &[
+    ("ttft_ms_p50", "TTFT p50 ms", 1),
+    ("e2e_ms_p50", "e2e p50 ms", 1),
+    ("prefill_tok_s", "prefill tok/s", 0),
+    ("decode_tok_s", "decode tok/s", 1),
+    ("rss_peak_mib", "peak MiB", 0),
+    ("energy_j_per_token", "J/token", 3),
+];
+
+/// Most tasks that get a column of their own.
+const MAX_TASK_COLUMNS: usize = 10;
+
+/// The leaderboard as text, without a newline at its end.
+pub fn leaderboard(places: &[Place]) -> String {
+    let mut tasks: Vec<&str> = Vec::new();
+    for row in places.iter().flat_map(|p| &p.rows) {
+        if !tasks.contains(&row.get("task")) {
+            tasks.push(row.get("task"));
+        }
+    }
+    if tasks.len() < 2 || tasks.len() > MAX_TASK_COLUMNS {
+        tasks.clear();
+    }
+    let figures: Vec<_> = FIGURES.iter().filter(|(c, _, _)| places.iter().any(|p| p.number(c).is_some())).collect();
+    let any_failed = places.iter().any(|p| p.failed() > 0);
+    let several = |column: &str| places.windows(2).any(|w| w[0].text(column) != w[1].text(column));
+    // What is the same for all places is not worth a column.
+    let texts: Vec<&str> = ["object", "backend", "model", "params"]
+        .into_iter()
+        .filter(|&c| several(c) || (c == "model" && places.iter().any(|p| !p.text(c).is_empty())))
+        .collect();
+
+    let mut table = Table::new();
+    table.load_style(presets::UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Disabled);
+    let mut header: Vec<String> = vec!["#".into()];
+    header.extend(texts.iter().map(|t| (*t).to_owned()));
+    header.push(if tasks.is_empty() { "acc %".into() } else { "mean acc %".into() });
+    header.extend(tasks.iter().map(|t| (*t).to_owned()));
+    header.extend(figures.iter().map(|(_, heading, _)| (*heading).to_owned()));
+    if any_failed {
+        header.push("failed".into());
+    }
+    table.set_header(header);
+    for (i, place) in places.iter().enumerate() {
+        let mut cells: Vec<String> = vec![(i + 1).to_string()];
+        cells.extend(texts.iter().map(|t| file_name(place.text(t)).to_owned()));
+        cells.push(percent(place.number("acc")));
+        for task in &tasks {
+            let row = place.rows.iter().find(|r| r.get("task") == *task);
+            cells.push(row.map_or(String::new(), |r| match r.number("acc") {
+                Some(acc) => percent(Some(acc)),
+                None => r.get("status").to_owned(),
+            }));
+        }
+        for (column, _, decimals) in &figures {
+            cells.push(place.number(column).map_or(String::new(), |v| format!("{v:.decimals$}")));
+        }
+        if any_failed {
+            cells.push(format!("{} of {}", place.failed(), place.rows.len()));
+        }
+        table.add_row(cells);
+    }
+    for column in table.column_iter_mut().skip(1 + texts.len()) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table.to_string()
+}
+
+fn percent(share: Option<f64>) -> String {
+    share.map_or(String::new(), |s| format!("{:.1}", s * 100.0))
+}
+
+/// The last part of a path; models and plugins are told apart by it well enough in a table.
+fn file_name(text: &str) -> &str {
+    text.rsplit('/').next().unwrap_or(text)
+}

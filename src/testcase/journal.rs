@@ -1,0 +1,187 @@
+//! The run folder while it grows: samples and predictions appended record by record, case rows when they are
+//! complete, the manifest at both ends. It owns durability; it must not know how anything is measured.
+
+use crate::results::{CASES, CaseRow, MANIFEST, PREDICTIONS, SAMPLE_COLUMNS, SAMPLES};
+use serde::Serialize;
+use std::fs::{File, OpenOptions};
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// Records that are lost at the most when the power goes: those of so long.
+const SYNC_EVERY: Duration = Duration::from_secs(1);
+
+/// Writing into the run folder failed: the path and the reason.
+#[derive(Debug, thiserror::Error)]
+#[error("{}: {error}", path.display())]
+pub struct JournalError {
+    pub path: PathBuf,
+    #[source]
+    pub error: io::Error,
+}
+
+type Result<T> = std::result::Result<T, JournalError>;
+
+/// One line of predictions.jsonl.
+#[derive(Debug, Serialize)]
+pub struct Prediction<'a> {
+    pub case: &'a str,
+    pub id: &'a str,
+    /// The letter of an option, or the extracted text; `null` when the record failed.
+    pub prediction: Option<&'a str>,
+    pub gold: &'a str,
+    pub correct: bool,
+    /// Log-likelihood of each option.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scores: Option<Vec<f64>>,
+    /// Why there is no prediction.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<&'a str>,
+}
+
+/// One line of samples.csv. Times in ms.
+#[derive(Debug, Default)]
+pub struct SampleRow<'a> {
+    pub case: &'a str,
+    pub id: &'a str,
+    pub subject: &'a str,
+    pub pass: u32,
+    pub status: &'a str,
+    pub correct: Option<bool>,
+    pub score: Option<f64>,
+    pub prompt_tokens: Option<u32>,
+    pub cached_tokens: Option<u32>,
+    pub output_tokens: Option<u32>,
+    pub queue_ms: Option<f64>,
+    pub ttft_ms: Option<f64>,
+    pub decode_ms: Option<f64>,
+    pub e2e_ms: Option<f64>,
+    pub itl_p50_ms: Option<f64>,
+    pub itl_max_ms: Option<f64>,
+}
+
+/// A file that is appended to.
+struct Appender {
+    path: PathBuf,
+    out: BufWriter<File>,
+}
+
+impl Appender {
+    fn create(path: PathBuf) -> Result<Appender> {
+        match OpenOptions::new().append(true).create_new(true).open(&path) {
+            Ok(file) => Ok(Appender { path, out: BufWriter::new(file) }),
+            Err(error) => Err(JournalError { path, error }),
+        }
+    }
+
+    fn write(&mut self, write: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>) -> Result<()> {
+        write(&mut self.out).map_err(|error| JournalError { path: self.path.clone(), error })
+    }
+
+    fn sync(&mut self) -> Result<()> {
+        self.write(|out| {
+            out.flush()?;
+            out.get_ref().sync_data()
+        })
+    }
+}
+
+/// An open run folder.
+pub struct Journal {
+    folder: PathBuf,
+    case_columns: Vec<&'static str>,
+    samples: Appender,
+    predictions: Appender,
+    cases: Appender,
+    synced: Instant,
+}
+
+impl Journal {
+    /// Makes the folder, which must hold no run yet, and the files' headers.
+    pub fn create(folder: &Path, case_columns: Vec<&'static str>) -> Result<Journal> {
+        std::fs::create_dir_all(folder).map_err(|error| JournalError { path: folder.to_path_buf(), error })?;
+        let mut journal = Journal {
+            samples: Appender::create(folder.join(SAMPLES))?,
+            predictions: Appender::create(folder.join(PREDICTIONS))?,
+            cases: Appender::create(folder.join(CASES))?,
+            folder: folder.to_path_buf(),
+            case_columns,
+            synced: Instant::now(),
+        };
+        let header = csv_line(SAMPLE_COLUMNS.iter().copied());
+        journal.samples.write(|out| out.write_all(&header))?;
+        let header = csv_line(journal.case_columns.iter().copied());
+        journal.cases.write(|out| out.write_all(&header))?;
+        journal.sync()?;
+        Ok(journal)
+    }
+
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    pub fn sample(&mut self, row: &SampleRow) -> Result<()> {
+        let whole = |v: Option<u32>| v.map_or(String::new(), |v| v.to_string());
+        let ms = |v: Option<f64>| v.map_or(String::new(), |v| format!("{v:.3}"));
+        let correct = row.correct.map_or("", |c| if c { "1" } else { "0" });
+        let score = row.score.map_or(String::new(), |s| format!("{s:.6}"));
+        let pass = row.pass.to_string();
+        let (prompt, cached, output) = (whole(row.prompt_tokens), whole(row.cached_tokens), whole(row.output_tokens));
+        let times = [row.queue_ms, row.ttft_ms, row.decode_ms, row.e2e_ms, row.itl_p50_ms, row.itl_max_ms].map(ms);
+        let head = [row.case, row.id, row.subject, &pass, row.status, correct, &score, &prompt, &cached, &output];
+        let line = csv_line(head.into_iter().chain(times.iter().map(String::as_str)));
+        self.samples.write(|out| out.write_all(&line))?;
+        self.sync_if_due()
+    }
+
+    pub fn prediction(&mut self, prediction: &Prediction) -> Result<()> {
+        self.predictions.write(|out| {
+            serde_json::to_writer(&mut *out, prediction)?;
+            out.write_all(b"\n")
+        })?;
+        self.sync_if_due()
+    }
+
+    /// A case is complete: everything of it is on disk before its row is.
+    pub fn case(&mut self, row: &CaseRow) -> Result<()> {
+        self.samples.sync()?;
+        self.predictions.sync()?;
+        debug_assert!(row.columns().all(|c| self.case_columns.contains(&c)), "a column that cases.csv does not have");
+        let line = csv_line(row.fields(&self.case_columns));
+        self.cases.write(|out| out.write_all(&line))?;
+        self.cases.sync()
+    }
+
+    /// Writes manifest.json anew, whole or not at all.
+    pub fn manifest(&self, manifest: &impl Serialize) -> Result<()> {
+        let path = self.folder.join(MANIFEST);
+        let part = self.folder.join("manifest.json.part");
+        let write = || -> io::Result<()> {
+            let mut file = File::create(&part)?;
+            serde_json::to_writer_pretty(&mut file, manifest)?;
+            file.write_all(b"\n")?;
+            file.sync_all()?;
+            std::fs::rename(&part, &path)
+        };
+        write().map_err(|error| JournalError { path, error })
+    }
+
+    fn sync_if_due(&mut self) -> Result<()> {
+        if self.synced.elapsed() >= SYNC_EVERY { self.sync() } else { Ok(()) }
+    }
+
+    fn sync(&mut self) -> Result<()> {
+        self.synced = Instant::now();
+        self.samples.sync()?;
+        self.predictions.sync()?;
+        self.cases.sync()
+    }
+}
+
+/// `fields` as one line of CSV with its newline.
+fn csv_line<'f>(fields: impl Iterator<Item = &'f str>) -> Vec<u8> {
+    let mut writer = csv::WriterBuilder::new().buffer_capacity(512).from_writer(Vec::with_capacity(256));
+    // Writing to memory fails only for rows of unequal length, and this writer sees one row.
+    let _ = writer.write_record(fields);
+    writer.into_inner().unwrap_or_default()
+}

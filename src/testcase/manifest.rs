@@ -1,0 +1,170 @@
+//! manifest.json: what was run, on what, and when. It owns the hashes of models and datasets; it must not know
+//! results.
+
+use crate::backend::wire::Opened;
+use crate::job::Job;
+use crate::sense::board::Board;
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+
+/// The whole of manifest.json.
+#[derive(Debug, Serialize)]
+pub struct Manifest {
+    pub edgebench: &'static str,
+    pub job: String,
+    pub job_path: String,
+    pub job_sha256: String,
+    pub job_text: String,
+    /// Path → hash and size.
+    pub models: BTreeMap<String, FileHash>,
+    pub datasets: BTreeMap<String, FileHash>,
+    pub board: Board,
+    /// Object instance → what its backend said it loaded.
+    pub instances: BTreeMap<String, Loaded>,
+    pub n_cases: usize,
+    /// UTC, RFC 3339.
+    pub start: String,
+    /// UTC, RFC 3339; `null` until the run has ended.
+    pub end: Option<String>,
+}
+
+/// Identity of a file or, for a folder, of all files in it.
+#[derive(Debug, Serialize)]
+pub struct FileHash {
+    pub sha256: String,
+    pub bytes: u64,
+}
+
+/// What a backend said of a loaded model. Unknown numbers are 0, unknown texts empty.
+#[derive(Debug, Serialize)]
+pub struct Loaded {
+    pub backend: String,
+    pub backend_version: String,
+    pub runtime: String,
+    pub device: String,
+    pub architecture: String,
+    pub quantization: String,
+    pub description: String,
+    pub n_weights: u64,
+    pub weights_bytes: u64,
+    pub kv_bytes: u64,
+    pub compute_bytes: u64,
+    pub n_ctx: u32,
+    pub n_ctx_train: u32,
+    pub n_vocab: u32,
+}
+
+impl From<Opened> for Loaded {
+    fn from(o: Opened) -> Loaded {
+        Loaded {
+            backend: o.backend,
+            backend_version: o.backend_version,
+            runtime: o.runtime,
+            device: o.device,
+            architecture: o.architecture,
+            quantization: o.quantization,
+            description: o.description,
+            n_weights: o.n_weights,
+            weights_bytes: o.weights_bytes,
+            kv_bytes: o.kv_bytes,
+            compute_bytes: o.compute_bytes,
+            n_ctx: o.n_ctx,
+            n_ctx_train: o.n_ctx_train,
+            n_vocab: o.n_vocab,
+        }
+    }
+}
+
+impl Manifest {
+    /// The manifest of a run that starts now. Reads every model and dataset once, for its hash.
+    pub fn start(job: &Job, board: Board) -> io::Result<Manifest> {
+        let mut models = BTreeMap::new();
+        for path in job.instances.iter().filter_map(|i| i.model_path.as_deref()) {
+            hash_into(&mut models, path)?;
+        }
+        let mut datasets = BTreeMap::new();
+        for task in &job.tasks {
+            for path in task.datasets.iter().chain(task.shots.iter().map(|s| &s.from)) {
+                hash_into(&mut datasets, path)?;
+            }
+        }
+        Ok(Manifest {
+            edgebench: env!("CARGO_PKG_VERSION"),
+            job: job.name.clone(),
+            job_path: job.path.to_string_lossy().into_owned(),
+            job_sha256: hex(&Sha256::digest(job.text.as_bytes())),
+            job_text: job.text.clone(),
+            models,
+            datasets,
+            board,
+            instances: BTreeMap::new(),
+            n_cases: 0,
+            start: now(),
+            end: None,
+        })
+    }
+
+    /// Marks the end of the run.
+    pub fn finish(&mut self) {
+        self.end = Some(now());
+    }
+}
+
+/// Now, in UTC, to the second.
+fn now() -> String {
+    jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
+fn hash_into(hashes: &mut BTreeMap<String, FileHash>, path: &Path) -> io::Result<()> {
+    let key = path.to_string_lossy().into_owned();
+    if !hashes.contains_key(&key) {
+        let hash = hash_path(path).map_err(|e| io::Error::new(e.kind(), format!("{}: {e}", path.display())))?;
+        hashes.insert(key, hash);
+    }
+    Ok(())
+}
+
+/// SHA-256 of a file; of a folder: of the names and hashes of its files, sorted, folders within left out.
+fn hash_path(path: &Path) -> io::Result<FileHash> {
+    let mut hasher = Sha256::new();
+    if path.is_file() {
+        let bytes = hash_file(path, &mut hasher)?;
+        return Ok(FileHash { sha256: hex(&hasher.finalize()), bytes });
+    }
+    let mut files: Vec<_> = std::fs::read_dir(path)?.collect::<io::Result<Vec<_>>>()?;
+    files.sort_by_key(|f| f.file_name());
+    let mut total = 0;
+    for file in files.iter().filter(|f| f.path().is_file()) {
+        let mut inner = Sha256::new();
+        total += hash_file(&file.path(), &mut inner)?;
+        hasher.update(file.file_name().as_encoded_bytes());
+        hasher.update([0]);
+        hasher.update(inner.finalize());
+    }
+    Ok(FileHash { sha256: hex(&hasher.finalize()), bytes: total })
+}
+
+fn hash_file(path: &Path, hasher: &mut Sha256) -> io::Result<u64> {
+    let mut file = File::open(path)?;
+    let mut buffer = vec![0; 256 << 10];
+    let mut bytes = 0;
+    loop {
+        match file.read(&mut buffer) {
+            Ok(0) => return Ok(bytes),
+            Ok(n) => {
+                hasher.update(&buffer[..n]);
+                bytes += n as u64;
+            }
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}

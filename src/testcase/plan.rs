@@ -1,0 +1,135 @@
+//! Everything that a run would refuse, found before it: the datasets are read to their last record, and the
+//! cases are chosen. It must not start anything.
+
+use super::ask::{Asker, need};
+use crate::job::{CaseRef, Job, Task};
+use crate::problem::Problem;
+use crate::testenv::dataset::{Need, Reader, Summary, check as check_dataset};
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+/// A job whose input is sound, and the cases to run.
+pub struct Plan {
+    pub job: Job,
+    pub cases: Vec<CaseRef>,
+    /// Records of one pass, per task.
+    pub records: Vec<u64>,
+    /// Bytes of dataset that were checked.
+    pub bytes: u64,
+}
+
+impl Plan {
+    /// Reads the job and every dataset of it. All problems come back at once.
+    pub fn load(path: &Path) -> Result<Plan, Vec<Problem>> {
+        let (job, problems) = Job::read(path);
+        let mut checked = Checked { problems, ..Checked::default() };
+        let Some(job) = job else { return Err(checked.problems) };
+        let mut records = Vec::with_capacity(job.tasks.len());
+        for task in &job.tasks {
+            let need = need(&task.method);
+            let found: u64 = task.datasets.iter().map(|path| checked.check(path, need)).sum();
+            records.push(found.min(task.limit.unwrap_or(u64::MAX)));
+            if let Some(shots) = &task.shots {
+                let there = checked.check(&shots.from, need);
+                if there < shots.n as u64 && checked.sound(&shots.from, need) {
+                    let what = format!("the task \"{}\" wants {} examples, this file has {there}", task.name, shots.n);
+                    checked.problems.push(Problem::new(&shots.from, 0, what, "lower shots.n, or add records"));
+                }
+            }
+        }
+        if checked.problems.is_empty() {
+            checked.problems.extend(job.tasks.iter().filter_map(|task| first_prompt(&job, task).err()));
+        }
+        if !checked.problems.is_empty() {
+            return Err(checked.problems);
+        }
+        let bytes = checked.files.values().map(|s| s.bytes).sum();
+        Ok(Plan { cases: job.cases(), job, records, bytes })
+    }
+
+    /// Leaves the cases whose id fits `pattern`: a part of it, or with `*` for anything the whole of it.
+    pub fn only(&mut self, pattern: &str) {
+        self.cases.retain(|case| fits(pattern, &self.job.case_id(*case)));
+    }
+
+    /// Records that will be asked in all, warm-up included.
+    pub fn total_records(&self) -> u64 {
+        self.cases.iter().map(|c| self.records_of(*c)).sum()
+    }
+
+    /// Records that one case asks, warm-up included.
+    pub fn records_of(&self, case: CaseRef) -> u64 {
+        u64::from(self.job.warmup) + self.records[case.task] * u64::from(self.job.repeat)
+    }
+}
+
+/// Files that were checked, each once per need.
+#[derive(Default)]
+struct Checked {
+    files: HashMap<(PathBuf, Need), Summary>,
+    problems: Vec<Problem>,
+}
+
+impl Checked {
+    /// Checks `path` unless that was done; gives its number of records.
+    fn check(&mut self, path: &Path, need: Need) -> u64 {
+        let key = (path.to_path_buf(), need);
+        if let Some(summary) = self.files.get(&key) {
+            return summary.records;
+        }
+        let mut summary = check_dataset(path, need);
+        let told = summary.problems.len() as u64;
+        self.problems.append(&mut summary.problems);
+        if summary.n_problems > told {
+            let what = format!("{} more problems of this kind", summary.n_problems - told);
+            self.problems.push(Problem::new(path, 0, what, "mend the first ones and check again"));
+        }
+        let records = summary.records;
+        self.files.insert(key, summary);
+        records
+    }
+
+    fn sound(&self, path: &Path, need: Need) -> bool {
+        self.files.get(&(path.to_path_buf(), need)).is_some_and(|s| s.n_problems == 0)
+    }
+}
+
+/// Renders the first record's prompt, so that a template that cannot be filled is found now.
+fn first_prompt(job: &Job, task: &Task) -> Result<(), Problem> {
+    let asker = Asker::new(task, job.timeout)?;
+    let mut reader = Reader::open(&task.datasets[0], need(&task.method))?;
+    if let Some(record) = reader.next()? {
+        asker.question(&record).map_err(|e| {
+            let what = format!("the prompt of task \"{}\" cannot be rendered: {e}", task.name);
+            Problem::new(&job.path, task.line, what, "mend the template")
+        })?;
+    }
+    Ok(())
+}
+
+/// `pattern` without `*` is a part of `text`; with `*` it is the whole, `*` standing for anything.
+fn fits(pattern: &str, text: &str) -> bool {
+    let Some((head, mut rest)) = pattern.split_once('*') else { return text.contains(pattern) };
+    let Some(mut text) = text.strip_prefix(head) else { return false };
+    while let Some((part, after)) = rest.split_once('*') {
+        let Some(at) = text.find(part) else { return false };
+        text = &text[at + part.len()..];
+        rest = after;
+    }
+    text.ends_with(rest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_are_parts_or_globs() {
+        assert!(fits("compare", "tiny.1/compare"));
+        assert!(fits("*/compare", "tiny.1/compare"));
+        assert!(fits("tiny.*/zh-*", "tiny.12/zh-order"));
+        assert!(!fits("tiny.1/*", "tiny.12/zh-order"));
+        assert!(!fits("*/zh", "tiny.12/zh-order"));
+        assert!(!fits("ab*ba", "aba"), "parts do not overlap");
+    }
+}

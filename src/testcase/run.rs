@@ -1,0 +1,122 @@
+//! A run: every case of a plan, one after the other, into one folder. It owns the order, the manifest and the
+//! user's interrupt; it must not know what happens inside a case.
+
+use super::case::{self, Context};
+use super::journal::{Journal, JournalError};
+use super::manifest::{Loaded, Manifest};
+use super::plan::Plan;
+use super::progress::Progress;
+pub use super::progress::Verbosity;
+use crate::results::{CASES, CaseRow, Status, case_columns};
+use crate::sense::board::Board;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+/// Why a run did not come to its end.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The folder holds a run already.
+    #[error("{0}: holds a run already; give another --out, or remove it")]
+    Occupied(PathBuf),
+    /// Results cannot be written.
+    #[error("{0}; what was measured until then is kept")]
+    Journal(#[from] JournalError),
+    /// A model or dataset cannot be read, or signals cannot be handled.
+    #[error("{0}")]
+    Io(#[from] std::io::Error),
+}
+
+/// How a run ended.
+pub struct Outcome {
+    pub folder: PathBuf,
+    pub rows: Vec<CaseRow>,
+    /// The signal that stopped it.
+    pub signal: Option<i32>,
+}
+
+impl Outcome {
+    /// Did every case come to its end?
+    pub fn all_ok(&self) -> bool {
+        self.rows.iter().all(|r| r.get("status") == Status::Ok.name())
+    }
+}
+
+/// `runs/<job>-<UTC time>`
+pub fn default_folder(job: &str) -> PathBuf {
+    PathBuf::from(format!("runs/{job}-{}", jiff::Timestamp::now().strftime("%Y%m%dT%H%M%SZ")))
+}
+
+/// Runs `plan` into `folder`.
+pub fn run(plan: &Plan, folder: &Path, verbosity: Verbosity) -> Result<Outcome, RunError> {
+    if folder.join(CASES).exists() {
+        return Err(RunError::Occupied(folder.to_path_buf()));
+    }
+    let job = &plan.job;
+    let signal = catch_signals()?;
+    let mut manifest = Manifest::start(job, Board::read(Path::new("/sys"), Path::new("/proc")))?;
+    manifest.n_cases = plan.cases.len();
+    let mut journal = Journal::create(folder, case_columns(&job.metric_columns()))?;
+    journal.manifest(&manifest)?;
+
+    let progress = Progress::new(verbosity, plan.total_records());
+    let mut rows = Vec::with_capacity(plan.cases.len());
+    let mut records = 0;
+    for (number, &case) in plan.cases.iter().enumerate() {
+        if signal.load(Ordering::Relaxed) != 0 {
+            break;
+        }
+        let id = job.case_id(case);
+        let instance = &job.instances[case.instance];
+        progress.case(number + 1, plan.cases.len(), &id);
+        let mut context = Context {
+            job,
+            journal: &mut journal,
+            progress: &progress,
+            interrupted: &|| signal.load(Ordering::Relaxed) != 0,
+            proc_root: Path::new("/proc"),
+        };
+        let (row, opened) = case::run(&mut context, &id, instance, &job.tasks[case.task])?;
+        if let Some(opened) = opened {
+            manifest.instances.insert(instance.id.clone(), Loaded::from(opened));
+        }
+        journal.case(&row)?;
+        progress.say(&one_line(number + 1, plan.cases.len(), &row));
+        records += plan.records_of(case);
+        progress.jump_to(records);
+        rows.push(row);
+    }
+    progress.finish();
+    manifest.finish();
+    journal.manifest(&manifest)?;
+    let signal = signal.load(Ordering::Relaxed);
+    Ok(Outcome { folder: journal.folder().to_path_buf(), rows, signal: (signal != 0).then_some(signal as i32) })
+}
+
+/// The first SIGINT or SIGTERM lets the current record finish, the second ends the process at once.
+fn catch_signals() -> std::io::Result<Arc<AtomicUsize>> {
+    let signal = Arc::new(AtomicUsize::new(0));
+    let second = Arc::new(AtomicBool::new(false));
+    for number in [SIGINT, SIGTERM] {
+        signal_hook::flag::register_conditional_shutdown(number, 128 + number, second.clone())?;
+        signal_hook::flag::register(number, second.clone())?;
+        signal_hook::flag::register_usize(number, signal.clone(), number as usize)?;
+    }
+    Ok(signal)
+}
+
+/// `[3/42] tiny.1/compare: ok, acc 0.9500, 12.3 s`
+fn one_line(number: usize, of: usize, row: &CaseRow) -> String {
+    let mut line = format!("[{number}/{of}] {}: {}", row.get("case"), row.get("status"));
+    for (column, unit) in [("acc", ""), ("ttft_ms_p50", " ms"), ("decode_tok_s", " tok/s"), ("wall_s", " s")] {
+        let (name, value) = (column.trim_end_matches("_s").replace('_', " "), row.get(column));
+        if !value.is_empty() {
+            line += &format!(", {name} {value}{unit}");
+        }
+    }
+    if !row.get("reason").is_empty() {
+        line += &format!(" ({})", row.get("reason"));
+    }
+    line
+}

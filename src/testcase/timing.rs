@@ -1,0 +1,172 @@
+//! From stamped events to the timing columns: one sample, and the sums over a case. DESIGN §6 and
+//! `edgebench.h` define the figures. It must not know records or processes.
+
+use super::stats::Distribution;
+use crate::backend::wire::{Generation, Scoring};
+use crate::results::CaseRow;
+
+/// What one call measured; times in ns after it was handed to the backend.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Sample {
+    pub prompt_tokens: u32,
+    pub cached_tokens: u32,
+    /// New tokens; `None` where none are asked for (`choice`).
+    pub output_tokens: Option<u32>,
+    pub prefill_ns: Option<u64>,
+    pub first_ns: Option<u64>,
+    pub last_ns: Option<u64>,
+    pub done_ns: u64,
+    /// Times between tokens.
+    pub gaps_ns: Vec<u64>,
+}
+
+impl From<&Generation> for Sample {
+    fn from(g: &Generation) -> Sample {
+        Sample {
+            prompt_tokens: g.prompt_tokens,
+            cached_tokens: g.cached_tokens,
+            output_tokens: Some(g.token_ns.len() as u32),
+            prefill_ns: g.prefill_ns,
+            first_ns: g.token_ns.first().copied(),
+            last_ns: g.token_ns.last().copied(),
+            done_ns: g.done_ns,
+            gaps_ns: g.token_ns.windows(2).map(|w| w[1].saturating_sub(w[0])).collect(),
+        }
+    }
+}
+
+impl From<&Scoring> for Sample {
+    fn from(s: &Scoring) -> Sample {
+        Sample {
+            prompt_tokens: s.prompt_tokens,
+            cached_tokens: s.cached_tokens,
+            prefill_ns: s.prefill_ns,
+            done_ns: s.done_ns,
+            ..Sample::default()
+        }
+    }
+}
+
+impl Sample {
+    /// Request handed over → first token seen, in ms.
+    pub fn ttft_ms(&self) -> Option<f64> {
+        self.first_ns.map(ms)
+    }
+
+    /// First token → last token, in ms.
+    pub fn decode_ms(&self) -> Option<f64> {
+        Some(ms(self.last_ns?.saturating_sub(self.first_ns?)))
+    }
+
+    /// Request handed over → last token seen (`choice`: → all options scored), in ms.
+    pub fn e2e_ms(&self) -> f64 {
+        ms(self.last_ns.unwrap_or(self.done_ns))
+    }
+
+    /// Median and largest gap between tokens, in ms.
+    pub fn itl_ms(&self) -> Option<(f64, f64)> {
+        let mut gaps = self.gaps_ns.clone();
+        gaps.sort_unstable();
+        let median = gaps.get(gaps.len().checked_sub(1)? / 2)?;
+        Some((ms(*median), ms(*gaps.last()?)))
+    }
+}
+
+fn ms(ns: u64) -> f64 {
+    ns as f64 / 1e6
+}
+
+/// Sums and distributions over the timed samples of a case.
+#[derive(Debug, Default)]
+pub struct Timings {
+    ttft: Distribution,
+    itl: Distribution,
+    e2e: Distribution,
+    evaluated_tokens: u64,
+    prefill_ns: u64,
+    decoded_tokens: u64,
+    decode_ns: u64,
+    output_tokens: u64,
+    e2e_ns: u64,
+}
+
+impl Timings {
+    pub fn add(&mut self, sample: &Sample) {
+        if let Some(ttft) = sample.ttft_ms() {
+            self.ttft.add(ttft);
+        }
+        self.e2e.add(sample.e2e_ms());
+        sample.gaps_ns.iter().for_each(|&gap| self.itl.add(ms(gap)));
+        if let Some(prefill) = sample.prefill_ns {
+            self.evaluated_tokens += u64::from(sample.prompt_tokens.saturating_sub(sample.cached_tokens));
+            self.prefill_ns += prefill;
+        }
+        if let (Some(first), Some(last), Some(n)) = (sample.first_ns, sample.last_ns, sample.output_tokens) {
+            self.decoded_tokens += u64::from(n) - 1;
+            self.decode_ns += last.saturating_sub(first);
+            self.output_tokens += u64::from(n);
+            self.e2e_ns += last;
+        }
+    }
+
+    /// Fills the speed and latency columns.
+    pub fn fill(&mut self, row: &mut CaseRow) {
+        for (name, distribution) in [("ttft", &mut self.ttft), ("itl", &mut self.itl), ("e2e", &mut self.e2e)] {
+            let values = distribution.percentiles([50.0, 95.0, 99.0]);
+            for (p, value) in [50, 95, 99].into_iter().zip(values) {
+                row.set_number(&format!("{name}_ms_p{p}"), value, 3);
+            }
+        }
+        let per_second = |n: u64, ns: u64| (n > 0 && ns > 0).then(|| n as f64 * 1e9 / ns as f64);
+        row.set_number("prefill_tok_s", per_second(self.evaluated_tokens, self.prefill_ns), 2);
+        row.set_number("decode_tok_s", per_second(self.decoded_tokens, self.decode_ns), 2);
+        row.set_number("output_tok_s", per_second(self.output_tokens, self.e2e_ns), 2);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample(tokens: &[u64]) -> Sample {
+        let generation = Generation {
+            id: 0,
+            start_ns: 5,
+            prefill_ns: Some(100_000_000),
+            token_ns: tokens.to_vec(),
+            done_ns: 900_000_000,
+            prompt_tokens: 50,
+            cached_tokens: 10,
+            text: String::new(),
+            finish: crate::backend::wire::Finish::Eos,
+            failure: None,
+            claims_ms: (0.0, 0.0),
+        };
+        Sample::from(&generation)
+    }
+
+    #[test]
+    fn decode_speed_leaves_the_first_token_out() {
+        let mut timings = Timings::default();
+        timings.add(&sample(&[200_000_000, 300_000_000, 400_000_000]));
+        let mut row = CaseRow::default();
+        timings.fill(&mut row);
+        assert_eq!(row.get("decode_tok_s"), "10.00", "2 tokens in 0.2 s");
+        assert_eq!(row.get("prefill_tok_s"), "400.00", "40 evaluated tokens in 0.1 s");
+        assert_eq!(row.get("output_tok_s"), "7.50", "3 tokens in 0.4 s");
+        assert_eq!(row.get("ttft_ms_p50"), "200.000");
+        assert_eq!(row.get("e2e_ms_p50"), "400.000");
+        assert_eq!(row.get("itl_ms_p99"), "100.000");
+    }
+
+    #[test]
+    fn what_was_not_measured_is_empty() {
+        let mut timings = Timings::default();
+        timings.add(&sample(&[]));
+        timings.add(&sample(&[200_000_000]));
+        let mut row = CaseRow::default();
+        timings.fill(&mut row);
+        assert_eq!(row.get("decode_tok_s"), "", "one token alone has no rate");
+        assert_eq!(row.get("itl_ms_p50"), "");
+    }
+}

@@ -1,0 +1,204 @@
+//! A backend that misbehaves costs its own test case and nothing else.
+
+use crate::common::{Bench, both_tasks, mock};
+
+/// Runs a misbehaving object before a sound one; gives the statuses and reasons of the former's two cases.
+fn with_fault(params: &str) -> Vec<(String, String)> {
+    with_fault_within("1s", params)
+}
+
+/// The same with a timeout of its own.
+fn with_fault_within(timeout: &str, params: &str) -> Vec<(String, String)> {
+    let bench = Bench::new();
+    let tasks = both_tasks(&bench);
+    let mock = mock().display();
+    bench.write(
+        "job.toml",
+        format!(
+            "[job]\ntimeout = \"{timeout}\"\nload_timeout = \"5s\"\n\
+             [[object]]\nname = \"bad\"\nbackend = \"{mock}\"\nparams = {{ {params} }}\n\
+             [[object]]\nname = \"good\"\nbackend = \"{mock}\"\n{tasks}"
+        ),
+    );
+    let (code, stderr) = bench.run();
+    let cases = bench.cases();
+    assert_eq!(cases.len(), 4, "every case has its row");
+    for row in &cases[2..] {
+        assert_eq!((row.get("status"), row.get("n")), ("ok", "5"), "the sound object is not touched");
+    }
+    let bad: Vec<_> = cases[..2].iter().map(|r| (r.get("status").to_owned(), r.get("reason").to_owned())).collect();
+    let ok = bad.iter().all(|(status, _)| status == "ok");
+    assert_eq!(code, i32::from(!ok), "{stderr}");
+    assert!(leftover(bench.path()).is_empty(), "processes are left: {:?}", leftover(bench.path()));
+    bad
+}
+
+/// Hosts that still run in `folder`.
+fn leftover(folder: &std::path::Path) -> Vec<String> {
+    let processes = std::fs::read_dir("/proc").unwrap().flatten();
+    processes
+        .filter(|p| std::fs::read_link(p.path().join("cwd")).is_ok_and(|cwd| cwd == folder))
+        .map(|p| p.file_name().to_string_lossy().into_owned())
+        .collect()
+}
+
+/// One row of the matrix: both methods end with this status, for a reason with this word in it.
+fn matrix(fault: &str, status: &str, reason: &str) {
+    for (got, why) in with_fault(&format!("fault = \"{fault}\"")) {
+        assert_eq!(got, status, "{fault}: {why}");
+        assert!(why.contains(reason), "{fault}: {why}");
+    }
+}
+
+#[test]
+fn a_segfault_while_loading() {
+    matrix("segv-open", "crashed", "signal 11 (SIGSEGV) during loading");
+}
+
+#[test]
+fn a_segfault_in_a_call() {
+    matrix("segv", "crashed", "signal 11 (SIGSEGV)");
+}
+
+#[test]
+fn a_segfault_while_closing() {
+    matrix("segv-close", "crashed", "during close");
+}
+
+#[test]
+fn abort() {
+    matrix("abort", "crashed", "signal 6 (SIGABRT)");
+}
+
+#[test]
+fn exit_0_in_the_middle() {
+    matrix("exit", "crashed", "exited with status 0");
+}
+
+#[test]
+fn a_call_that_takes_too_long_but_can_be_aborted() {
+    matrix("loop", "timeout", "no answer within 1 s");
+}
+
+#[test]
+fn a_call_that_ignores_abort() {
+    matrix("ignore-abort", "timeout", "ignored abort and was killed");
+}
+
+#[test]
+fn tokens_without_end() {
+    let bad = with_fault("fault = \"endless\"");
+    assert_eq!(bad[0].0, "failed", "{bad:?}");
+    assert!(bad[0].1.contains("more tokens than max_new = 8"), "{bad:?}");
+    assert!(bad[1].1.contains("a TOKEN event while scoring"), "{bad:?}");
+}
+
+#[test]
+fn a_token_after_done() {
+    matrix("token-after-done", "failed", "");
+}
+
+#[test]
+fn no_done() {
+    matrix("no-done", "failed", "without a DONE event");
+}
+
+#[test]
+fn no_prefill() {
+    matrix("no-prefill", "failed", "before the request's PREFILL");
+}
+
+#[test]
+fn two_dones() {
+    let bad = with_fault("fault = \"two-dones\"");
+    assert!(bad[0].1.contains("a second DONE"), "{bad:?}");
+    assert_eq!((bad[0].0.as_str(), bad[1].0.as_str()), ("failed", "failed"));
+}
+
+#[test]
+fn an_event_for_a_request_that_nobody_made() {
+    matrix("wrong-id", "failed", "request 1000, which was not asked for");
+}
+
+#[test]
+fn an_event_from_another_thread() {
+    matrix("foreign-thread", "failed", "another thread");
+}
+
+#[test]
+fn an_error_message_over_the_buffers_end() {
+    for (status, why) in with_fault("fault = \"error-overrun\"") {
+        assert_eq!(status, "crashed", "{why}");
+    }
+}
+
+#[test]
+fn descriptors_closed_under_the_host() {
+    for (status, why) in with_fault("fault = \"close-fds\"") {
+        assert_eq!(status, "crashed", "{why}");
+    }
+}
+
+#[test]
+fn an_honest_error_ends_the_case_with_its_words() {
+    matrix("error", "failed", "the device is on fire: call the fire brigade");
+}
+
+#[test]
+fn what_is_odd_but_allowed_does_no_harm() {
+    for fault in ["spam", "bad-utf8", "alloc"] {
+        for (status, why) in with_fault_within("60s", &format!("fault = \"{fault}\"")) {
+            assert_eq!(status, "ok", "{fault}: {why}");
+        }
+    }
+}
+
+#[test]
+fn a_sleep_beyond_the_timeout() {
+    matrix("sleep", "timeout", "no answer within 1 s");
+}
+
+#[test]
+fn an_unknown_parameter_is_named() {
+    for (status, why) in with_fault("colour = \"red\"") {
+        assert_eq!(status, "failed");
+        assert!(why.contains("unknown parameter `colour`"), "{why}");
+    }
+}
+
+#[test]
+fn a_backend_without_scores_cannot_do_multiple_choice() {
+    let bad = with_fault("score = false");
+    assert_eq!(bad[0].0, "ok");
+    assert_eq!(bad[1].0, "unsupported", "{bad:?}");
+    assert!(bad[1].1.contains("eb.score/1"), "{bad:?}");
+}
+
+#[test]
+fn a_prompt_that_is_too_long_costs_its_record() {
+    let bench = Bench::new();
+    let long = "x".repeat(500);
+    bench.write(
+        "gen.jsonl",
+        format!("{{\"question\":\"{long}\",\"answer\":\"1\"}}\n{{\"question\":\"q\",\"answer\":\"1\"}}\n"),
+    );
+    bench.mock_job("warmup = 0", "n_ctx = 100", crate::common::GENERATE);
+    assert_eq!(bench.run().0, 0);
+    let row = bench.case("mock/gen");
+    assert_eq!((row.get("status"), row.get("n"), row.get("n_failed")), ("ok", "2", "1"));
+    assert_eq!(row.get("warnings"), "failed-records");
+    assert_eq!(bench.predictions()[0]["prediction"], serde_json::Value::Null);
+    assert_eq!(bench.predictions()[0]["error"], "the prompt does not fit n_ctx: raise it");
+}
+
+#[test]
+fn what_is_no_plugin_is_refused_with_the_reason() {
+    let bench = Bench::new();
+    let tasks = both_tasks(&bench);
+    bench.write("empty.so", "");
+    bench.write("job.toml", format!("[[object]]\nname = \"x\"\nbackend = \"./empty.so\"\n{tasks}"));
+    assert_eq!(bench.run().0, 1);
+    let row = bench.case("x/gen");
+    assert_eq!(row.get("status"), "unsupported");
+    assert!(row.get("reason").contains("empty.so: cannot be loaded: "), "{}", row.get("reason"));
+}

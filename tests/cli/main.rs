@@ -1,0 +1,8 @@
+//! The binary as a user sees it: files in, files and words and an exit code out.
+
+mod check;
+mod common;
+mod faults;
+#[cfg(feature = "llama")]
+mod llama;
+mod run;
