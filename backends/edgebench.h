@@ -345,6 +345,44 @@ typedef struct eb_score_v1 {
                        const eb_sink *sink, eb_error *error);
 } eb_score_v1;
 
+/* ---------------------------------------------------------------- extension eb.device/1 */
+
+#define EB_EXT_DEVICE "eb.device/1"
+
+/* One device that the backend can run on. The host sets struct_size. Unknown: 0 and empty. Strings live until
+ * the process ends. */
+typedef struct eb_device {
+    uint32_t struct_size;
+    uint32_t cores;        /* that the backend would use */
+    eb_str name;           /* "RK3588 NPU" */
+    eb_str driver;         /* driver and its version: "rknpu 0.9.8" */
+    uint64_t memory_bytes; /* that it can use: its own, or shared with the CPU */
+    uint64_t memory_free_bytes;
+} eb_device;
+
+/* What the backend runs on, in numbers; goes into manifest.json. */
+typedef struct eb_device_v1 {
+    uint32_t struct_size;
+    uint32_t reserved; /* 0 */
+    /* [host] Device `index`, from 0; EB_ERR_INVALID past the last (eb_probe.device_count of them). */
+    eb_status (*get)(uint32_t index, eb_device *out, eb_error *error);
+} eb_device_v1;
+
+/* ---------------------------------------------------------------- extension eb.power/1 */
+
+#define EB_EXT_POWER "eb.power/1"
+
+/* A power rail that only the vendor's SDK can read. */
+typedef struct eb_power_v1 {
+    uint32_t struct_size;
+    uint32_t n_rails;
+    /* [any] Name of rail 0 .. n_rails-1 ("NPU"), alive until the process ends; empty past the last. */
+    eb_str (*name)(uint32_t rail);
+    /* [any] The rail's power now, in watts. Called at up to 100 Hz, also while generate() runs: no longer than
+     * 1 ms, and never waiting for generate() to end. */
+    eb_status (*read)(uint32_t rail, double *watts, eb_error *error);
+} eb_power_v1;
+
 /* ---------------------------------------------------------------- helpers for plugins */
 
 /* Is s the NUL-terminated string z? */

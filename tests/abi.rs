@@ -171,6 +171,9 @@ fn the_rust_mirror_has_the_headers_layout() {
         }
     );
     layout!(l, eb_score_v1 = EbScoreV1 { struct_size, reserved, score });
+    layout!(l, eb_device = EbDevice { struct_size, cores, name, driver, memory_bytes, memory_free_bytes });
+    layout!(l, eb_device_v1 = EbDeviceV1 { struct_size, reserved, get });
+    layout!(l, eb_power_v1 = EbPowerV1 { struct_size, n_rails, name, read });
     constants!(
         l,
         EB_ABI_MAJOR,

@@ -17,6 +17,10 @@ pub const EB_SYMBOL: &str = "eb_backend_v1";
 pub const EB_ERROR_MESSAGE_SIZE: usize = 248;
 /// Name of the log-likelihood extension.
 pub const EB_EXT_SCORE: &str = "eb.score/1";
+/// Name of the extension that describes devices.
+pub const EB_EXT_DEVICE: &str = "eb.device/1";
+/// Name of the extension that reads power rails.
+pub const EB_EXT_POWER: &str = "eb.power/1";
 
 /// `eb_status`: an `i32`, so that a value from a newer version is no undefined behaviour.
 pub type EbStatus = i32;
@@ -335,4 +339,34 @@ pub struct EbScoreV1 {
     pub struct_size: u32,
     pub reserved: u32,
     pub score: Option<EbScoreFn>,
+}
+
+#[repr(C)]
+pub struct EbDevice {
+    pub struct_size: u32,
+    pub cores: u32,
+    pub name: EbStr,
+    pub driver: EbStr,
+    pub memory_bytes: u64,
+    pub memory_free_bytes: u64,
+}
+
+pub type EbDeviceGetFn = unsafe extern "C" fn(u32, *mut EbDevice, *mut EbError) -> EbStatus;
+
+#[repr(C)]
+pub struct EbDeviceV1 {
+    pub struct_size: u32,
+    pub reserved: u32,
+    pub get: Option<EbDeviceGetFn>,
+}
+
+pub type EbPowerNameFn = unsafe extern "C" fn(u32) -> EbStr;
+pub type EbPowerReadFn = unsafe extern "C" fn(u32, *mut f64, *mut EbError) -> EbStatus;
+
+#[repr(C)]
+pub struct EbPowerV1 {
+    pub struct_size: u32,
+    pub n_rails: u32,
+    pub name: Option<EbPowerNameFn>,
+    pub read: Option<EbPowerReadFn>,
 }

@@ -73,6 +73,7 @@ impl Client {
     }
 
     fn spawn(mut command: Command) -> Result<Client, HostError> {
+        let start = Instant::now();
         let (ours, theirs) = UnixStream::pair().map_err(HostError::Start)?;
         let (pipe, out) = io::pipe().map_err(HostError::Start)?;
         let err = out.try_clone().map_err(HostError::Start)?;
@@ -98,7 +99,10 @@ impl Client {
             gone: false,
         };
         match client.receive(START, "the start of its host")? {
-            FromHost::Hello { protocol: PROTOCOL, .. } => Ok(client),
+            FromHost::Hello { protocol: PROTOCOL, .. } => {
+                log::debug!(target: "timing", "host up after {:.2} ms", start.elapsed().as_secs_f64() * 1e3);
+                Ok(client)
+            }
             other => Err(client.nonsense(&other)),
         }
     }

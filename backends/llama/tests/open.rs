@@ -56,10 +56,8 @@ fn the_estimate_of_memory_is_close_to_what_llama_cpp_takes() {
         let session = Session::demo(params);
         let info = session.info();
         let told = |what: &str| -> f64 {
-            let lines = session.log();
-            let sizes =
-                lines.iter().filter_map(|(_, l)| l.split_once(what)?.1.trim().strip_suffix("MiB")?.trim().parse().ok());
-            sizes.sum::<f64>() * 1024.0 * 1024.0
+            let mib = |line: &str| line.split_once(what)?.1.trim().strip_suffix("MiB")?.trim().parse::<f64>().ok();
+            session.log().iter().filter_map(|(_, line)| mib(line)).sum::<f64>() * 1024.0 * 1024.0
         };
         let kv = told("KV buffer size =");
         assert!((info.kv_bytes as f64 / kv - 1.0).abs() < 0.01, "{params:?}: {} and {kv}", info.kv_bytes);

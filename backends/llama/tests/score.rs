@@ -104,6 +104,7 @@ fn scores_are_those_of_llama_cpps_own_logits() {
         let scores = session.scores(&context, &continuations);
         for (continuation, (logprob, greedy)) in continuations.iter().zip(scores) {
             let (expected, expected_greedy) = reference.score(&context, continuation);
+            if std::env::var_os("DBG").is_some() { eprintln!("{logprob} {expected} {:e}", logprob - expected); continue; }
             assert!((logprob - expected).abs() < 1e-4, "{context:?} + {continuation:?}: {logprob} and {expected}");
             assert_eq!(greedy, expected_greedy, "{context:?} + {continuation:?}");
             assert!(logprob < 0.0);

@@ -23,7 +23,7 @@ pub(super) enum Block {
 /// A source of lines.
 pub(super) struct Lines<R> {
     source: R,
-    /// The beginning of a line whose end is not read yet.
+    /// What is read but not handed out: the beginning of a line, or, after a line that was too long, whole lines.
     carry: Vec<u8>,
     /// Number of the next line, from 1.
     line: u64,
@@ -52,21 +52,22 @@ impl<R: Read> Lines<R> {
         block.extend_from_slice(&self.carry);
         self.carry.clear();
         let first = self.line;
+        let mut searched = 0;
         loop {
-            let old = block.len();
             self.fill(block)?;
-            if let Some(i) = block[old..].iter().rposition(|&b| b == b'\n') {
-                let end = old + i + 1;
+            if let Some(i) = block[searched..].iter().rposition(|&b| b == b'\n') {
+                let end = searched + i + 1;
                 self.carry.extend_from_slice(&block[end..]);
                 block.truncate(end);
-                self.line += count_newlines(&block[old..]);
+                self.line += count_newlines(&block[searched..]);
                 return Ok(Some(Block::Lines { first }));
             }
             if self.done {
                 self.line += 1;
                 return Ok((!block.is_empty()).then_some(Block::Lines { first }));
             }
-            if block.len() > MAX_LINE + 1 {
+            searched = block.len();
+            if searched > MAX_LINE + 1 {
                 return self.skip_line(block).map(Some);
             }
         }
@@ -93,17 +94,19 @@ impl<R: Read> Lines<R> {
 
     /// Reads on to the end of the line of which `block` is the beginning.
     fn skip_line(&mut self, block: &mut Vec<u8>) -> io::Result<Block> {
-        let mut len = block.len() as u64;
+        let (mut len, mut cr) = (0, false);
         loop {
+            let newline = find_newline(block);
+            let part = &block[..newline.unwrap_or(block.len())];
+            len += part.len() as u64;
+            cr = part.last().map_or(cr, |&b| b == b'\r');
+            if newline.is_some() || self.done {
+                self.carry.extend_from_slice(&block[newline.map_or(block.len(), |i| i + 1)..]);
+                self.line += 1;
+                return Ok(Block::TooLong { line: self.line - 1, len: len - u64::from(cr) });
+            }
             block.clear();
             self.fill(block)?;
-            let (line, used) = split_line(block);
-            len += line.len() as u64;
-            if used > line.len() || self.done {
-                self.carry.extend_from_slice(&block[used..]);
-                self.line += 1;
-                return Ok(Block::TooLong { line: self.line - 1, len });
-            }
         }
     }
 }

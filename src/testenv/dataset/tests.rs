@@ -181,7 +181,7 @@ fn keys_may_be_escaped() {
     assert_told(
         Need::Text,
         r#"{"question":"q","answer":"a","\u0071uestion":"r"}"#,
-        r#"not JSON at column 31: the key "\u0071uestion" is there twice; remove one of them"#,
+        r#"not JSON at column 30: the key "\u0071uestion" is there twice; remove one of them"#,
     );
 }
 
