@@ -2,6 +2,7 @@
 //! words how it ended. It never sees the ABI and must not know jobs, cases or files of results.
 
 use super::host::HOST_ARGUMENT;
+use super::loader::is_path;
 use super::wire::*;
 use rustix::process::{Pid, Signal, kill_process_group};
 use std::collections::VecDeque;
@@ -9,6 +10,7 @@ use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -64,11 +66,19 @@ pub struct Client {
 }
 
 impl Client {
-    /// Starts a host by re-executing this binary, and waits for its first frame.
-    pub fn start() -> Result<Client, HostError> {
+    /// Starts a host for `backend` by re-executing this binary, and waits for its first frame.
+    pub fn start(backend: &str) -> Result<Client, HostError> {
         let exe = std::env::current_exe().map_err(HostError::Start)?;
         let mut command = Command::new(exe);
         command.arg(HOST_ARGUMENT);
+        if let Some(folder) = Path::new(backend).parent().filter(|_| is_path(backend)) {
+            // The loader reads it once, at the start of a process: a plugin's own libraries lie beside it.
+            let others = std::env::var_os("LD_LIBRARY_PATH").unwrap_or_default();
+            let folders = std::iter::once(folder.to_path_buf()).chain(std::env::split_paths(&others));
+            if let Ok(joined) = std::env::join_paths(folders) {
+                command.env("LD_LIBRARY_PATH", joined);
+            }
+        }
         Client::spawn(command)
     }
 

@@ -1,13 +1,15 @@
 //! The host process: takes frames from the controller, calls the backend, answers. One backend thread (the
 //! main one) and one that reads the socket, so that `Abort` gets through. It must not know jobs or datasets.
 //!
-//! Environment of a host: its socket is descriptor 0 when it starts and is moved away from there at once;
-//! stdin is then /dev/null, stdout and stderr go to the controller, which keeps the last lines.
+//! What a backend finds: the controller's working folder and environment (LD_LIBRARY_PATH with the plugin's
+//! folder first); stdin is /dev/null, stdout and stderr go to the controller, which keeps the last lines; no
+//! other descriptors but the host's own; no core files; nothing can be written (see `sandbox`).
 
 use super::abi::{EB_INFO_SAMPLING, EB_INFO_TOKENIZER, EB_TOKENIZE_ADD_SPECIAL, EB_TOKENIZE_PARSE_SPECIAL};
 use super::abi::{EB_REQUEST_IGNORE_EOS, EbRequest, EbStr};
 use super::loader;
-use super::session::{Aborter, Backend, CallError, Session, request_failure};
+use super::sandbox;
+use super::session::{Aborter, Backend, CallError, Probe, Session, request_failure};
 use super::sink::{Progress, Violation, now_ns};
 use super::wire::*;
 use std::io::{self, Read, Write};
@@ -60,8 +62,16 @@ fn serve() -> io::Result<()> {
     Ok(())
 }
 
-/// Descriptor 0 becomes a private one, and /dev/null takes its place.
+/// Closes what the controller's own parent may have left open, then makes descriptor 0 a private one and puts
+/// /dev/null in its place.
 fn take_socket() -> io::Result<UnixStream> {
+    let open: Vec<i32> =
+        std::fs::read_dir("/proc/self/fd")?.flatten().filter_map(|f| f.file_name().to_str()?.parse().ok()).collect();
+    for descriptor in open.into_iter().filter(|&d| d > 2) {
+        // SAFETY: this is the first thing that the process does, so nothing of it uses these; the one of the
+        // listing itself is closed by now, and closing it again only fails.
+        unsafe { rustix::io::close(descriptor) };
+    }
     let private: OwnedFd = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3)?;
     let null = std::fs::File::open("/dev/null")?;
     rustix::stdio::dup2_stdin(&null)?;
@@ -168,6 +178,7 @@ impl Worker {
     fn open(&mut self, open: Open) -> Result<Opened, Failure> {
         self.close();
         let _ = rustix::thread::set_name(&title(&open.title));
+        let sandbox = sandbox::enter(&open);
         let backend = loader::load(&open.backend).map_err(|message| Failure::new(FailureKind::Unsupported, message))?;
         let probe = backend.probe()?;
         if probe.devices == 0 {
@@ -177,7 +188,7 @@ impl Worker {
         let start = now_ns();
         let session = backend.open(&open.model, &open.params)?;
         let load_ns = now_ns() - start;
-        let opened = describe(&backend, &session, load_ns, probe.runtime, probe.device)?;
+        let opened = Opened { load_ns, sandbox, ..describe(&backend, &session, probe)? };
         *self.aborter.lock().unwrap_or_else(|e| e.into_inner()) = Some(session.aborter());
         self.session = Some(session);
         Ok(opened)
@@ -198,19 +209,12 @@ fn title(text: &str) -> std::ffi::CString {
     std::ffi::CString::new(text[..end].replace('\0', "")).unwrap_or_default()
 }
 
-fn describe(
-    backend: &Backend,
-    session: &Session,
-    load_ns: u64,
-    runtime: String,
-    device: String,
-) -> Result<Opened, Failure> {
+fn describe(backend: &Backend, session: &Session, probe: Probe) -> Result<Opened, Failure> {
     session.info(|info, text| Opened {
         backend: backend.name(),
         backend_version: backend.version(),
-        runtime,
-        device,
-        load_ns,
+        runtime: probe.runtime,
+        device: probe.device,
         n_ctx: info.n_ctx,
         n_ctx_train: info.n_ctx_train,
         n_vocab: info.n_vocab,
@@ -225,6 +229,7 @@ fn describe(
         can_tokenize: info.flags & EB_INFO_TOKENIZER != 0,
         can_sample: info.flags & EB_INFO_SAMPLING != 0,
         can_score: session.can_score(),
+        ..Opened::default()
     })
 }
 

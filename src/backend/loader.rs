@@ -2,6 +2,7 @@
 //! It runs in hosts only. It must not know sessions' use or frames.
 
 use super::abi::{EB_ABI_MINOR, EB_SYMBOL, EbBackend, EbBackendV1Fn};
+use super::elf;
 use super::session::Backend;
 use std::path::Path;
 
@@ -38,6 +39,7 @@ fn built_in(name: &str) -> Result<&'static EbBackend, String> {
 
 /// Opens the shared library and asks it for its table. It stays loaded until the process ends.
 fn plugin(path: &Path) -> Result<&'static EbBackend, String> {
+    elf::check(path).map_err(|e| format!("{} {e}", path.display()))?;
     // SAFETY: loading runs the library's initialisers. That is what a plugin is for, and this is the process
     // that may be lost to it.
     let library = unsafe { libloading::Library::new(path) }

@@ -5,8 +5,10 @@
 //! both speak `wire`.
 pub use edgebench_abi as abi;
 pub mod client;
+pub mod elf;
 pub mod host;
 pub mod loader;
+mod sandbox;
 mod session;
 mod sink;
 pub mod wire;

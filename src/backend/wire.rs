@@ -58,6 +58,8 @@ pub struct Open {
     pub params: Vec<(String, String)>,
     /// Name of the process, for `ps` and `top`; at most 15 bytes are shown.
     pub title: String,
+    /// Let the host write nothing and read only what it needs, where the kernel can see to it.
+    pub sandbox: bool,
 }
 
 /// What was loaded. Unknown numbers are 0, unknown texts empty.
@@ -67,6 +69,8 @@ pub struct Opened {
     pub backend_version: String,
     pub runtime: String,
     pub device: String,
+    /// What keeps the host from writing: `landlock`, or `off` and why.
+    pub sandbox: String,
     /// Time that `open` took, in ns.
     pub load_ns: u64,
     pub n_ctx: u32,
@@ -303,6 +307,7 @@ mod tests {
                 model: "/m.gguf".into(),
                 params: vec![("threads".into(), "2".into())],
                 title: "t".into(),
+                sandbox: true,
             }),
             ToHost::Generate(vec![Prompt {
                 id: 7,

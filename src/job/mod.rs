@@ -28,6 +28,8 @@ pub struct Job {
     pub timeout: Duration,
     /// For loading backend and model.
     pub load_timeout: Duration,
+    /// Hosts read what they need and write nothing, where the kernel can see to it.
+    pub sandbox: bool,
     /// Object instances: sweeps are resolved.
     pub instances: Vec<Instance>,
     pub tasks: Vec<Task>,

@@ -39,6 +39,7 @@ fn read(source: &Source, absolute: &Path) -> Option<Job> {
         repeat: 1,
         timeout: Duration::from_secs(60),
         load_timeout: Duration::from_secs(300),
+        sandbox: true,
         instances: Vec::new(),
         tasks: Vec::new(),
         rank_by: Vec::new(),
@@ -87,6 +88,9 @@ fn head(mut table: Table, job: &mut Job) {
     job.repeat = number(table.get("repeat"), 1, job.repeat);
     if let Some(timeout) = table.get("timeout").and_then(|v| v.duration()) {
         job.timeout = timeout;
+    }
+    if let Some(sandbox) = table.get("sandbox").and_then(|v| word(&v, &[("on", true), ("off", false)])) {
+        job.sandbox = sandbox;
     }
     if let Some(timeout) = table.get("load_timeout").and_then(|v| v.duration()) {
         job.load_timeout = timeout;
@@ -175,7 +179,12 @@ fn product(sweeps: &[(String, Vec<String>)]) -> Vec<Vec<(String, String)>> {
 fn backend(value: &Value, folder: &Path) -> Option<String> {
     let text = value.name()?;
     if crate::backend::loader::is_path(text) {
-        return file(value, folder, false).map(|(_, path)| path.to_string_lossy().into_owned());
+        let (_, path) = file(value, folder, false)?;
+        if let Err(e) = crate::backend::elf::check(&path) {
+            value.problem(format!("the plugin \"{text}\" {e}"), "give a plugin (.so) that is built for this board");
+            return None;
+        }
+        return Some(path.to_string_lossy().into_owned());
     }
     let built_in = crate::backend::loader::BUILT_IN;
     if built_in.contains(&text) {

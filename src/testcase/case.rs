@@ -120,7 +120,7 @@ fn measure(
     measured: &mut Measured,
 ) -> Result<(), End> {
     let asker = Asker::new(task, context.job.timeout).map_err(End::Dataset)?;
-    let mut client = Client::start().map_err(End::Host)?;
+    let mut client = Client::start(&instance.backend).map_err(End::Host)?;
     let result = ask_all(context, id, instance, task, &asker, &mut client, measured);
     measured.rss_peak_mib = process::rss_peak_mib(context.proc_root, client.pid());
     result?;
@@ -137,7 +137,13 @@ fn ask_all(
     measured: &mut Measured,
 ) -> Result<(), End> {
     let model = instance.model_path.as_ref().map_or(String::new(), |p| p.to_string_lossy().into_owned());
-    let open = Open { backend: instance.backend.clone(), model, params: instance.params.clone(), title: id.to_owned() };
+    let open = Open {
+        backend: instance.backend.clone(),
+        model,
+        params: instance.params.clone(),
+        title: id.to_owned(),
+        sandbox: context.job.sandbox,
+    };
     measured.opened = Some(client.open(open, context.job.load_timeout).map_err(End::Host)?);
 
     let mut pass = |number: u32, at_most: u64, measured: &mut Measured| -> Result<(), End> {

@@ -46,6 +46,8 @@ pub struct Loaded {
     pub backend_version: String,
     pub runtime: String,
     pub device: String,
+    /// What kept the host from writing.
+    pub sandbox: String,
     pub architecture: String,
     pub quantization: String,
     pub description: String,
@@ -65,6 +67,7 @@ impl From<Opened> for Loaded {
             backend_version: o.backend_version,
             runtime: o.runtime,
             device: o.device,
+            sandbox: o.sandbox,
             architecture: o.architecture,
             quantization: o.quantization,
             description: o.description,

@@ -28,8 +28,10 @@ impl Fault {
 pub enum Literal {
     /// A number of any size; its text is what it is.
     Number,
-    /// `true` or `false`.
-    Bool(bool),
+    /// `true`.
+    True,
+    /// `false`.
+    False,
     /// `null`.
     Null,
 }
@@ -38,8 +40,8 @@ pub enum Literal {
 /// dot. The size of a number does not matter, as nothing is computed with it.
 pub fn literal(token: &[u8]) -> Option<Literal> {
     match token {
-        b"true" => Some(Literal::Bool(true)),
-        b"false" => Some(Literal::Bool(false)),
+        b"true" => Some(Literal::True),
+        b"false" => Some(Literal::False),
         b"null" => Some(Literal::Null),
         _ => is_number(token).then_some(Literal::Number),
     }
@@ -107,9 +109,9 @@ fn next_special(line: &[u8], mut at: usize) -> usize {
     let below = |x: u64, n: u64| x.wrapping_sub(ONES * n) & !x;
     while let Some(bytes) = line.get(at..).and_then(<[u8]>::first_chunk::<8>) {
         let x = u64::from_le_bytes(*bytes);
-        let quote = below(x ^ ONES * u64::from(b'"'), 1);
-        let backslash = below(x ^ ONES * u64::from(b'\\'), 1);
-        let marks = (below(x, 0x20) | quote | backslash) & ONES * 0x80;
+        let quote = below(x ^ (ONES * u64::from(b'"')), 1);
+        let backslash = below(x ^ (ONES * u64::from(b'\\')), 1);
+        let marks = (below(x, 0x20) | quote | backslash) & (ONES * 0x80);
         if marks != 0 {
             return at + (marks.trailing_zeros() / 8) as usize;
         }
@@ -177,7 +179,7 @@ fn code_point(text: &[u8], at: usize) -> Result<(char, usize), Box<Fault>> {
 }
 
 fn hex4(text: &[u8]) -> Option<u32> {
-    text.get(..4)?.iter().try_fold(0, |n, &b| Some(n << 4 | char::from(b).to_digit(16)?))
+    text.get(..4)?.iter().try_fold(0, |n, &b| Some((n << 4) | char::from(b).to_digit(16)?))
 }
 
 #[cfg(test)]
@@ -192,7 +194,7 @@ mod tests {
         for bad in ["", "-", "01", "-01", "+1", ".5", "1.", "1.e5", "1e", "1e+", "0x10", "1 2", "NaN", "--1", "1e5.0"] {
             assert_eq!(literal(bad.as_bytes()), None, "{bad}");
         }
-        assert_eq!(literal(b"true"), Some(Literal::Bool(true)));
+        assert_eq!(literal(b"true"), Some(Literal::True));
         assert_eq!(literal(b"null"), Some(Literal::Null));
         assert_eq!(literal(b"True"), None);
     }

@@ -74,7 +74,7 @@ impl Prompt {
             .choices
             .iter()
             .enumerate()
-            .map(|(i, &text)| context! { letter => letter(i).to_string(), text })
+            .map(|(i, text)| context! { letter => letter(i).to_string(), text })
             .collect();
         let values = context! {
             question => record.question,
@@ -82,7 +82,7 @@ impl Prompt {
             subject => record.subject,
             answer => record.answer,
             letter => option.map(|i| letter(i).to_string()),
-            text => option.and_then(|i| record.choices.get(i).copied()),
+            text => option.and_then(|i| record.choices.get(i)),
             choices,
         };
         let rendered = self.templates.get_template(template).and_then(|t| t.render(values));

@@ -190,15 +190,3 @@ fn a_prompt_that_is_too_long_costs_its_record() {
     assert_eq!(bench.predictions()[0]["prediction"], serde_json::Value::Null);
     assert_eq!(bench.predictions()[0]["error"], "the prompt does not fit n_ctx: raise it");
 }
-
-#[test]
-fn what_is_no_plugin_is_refused_with_the_reason() {
-    let bench = Bench::new();
-    let tasks = both_tasks(&bench);
-    bench.write("empty.so", "");
-    bench.write("job.toml", format!("[[object]]\nname = \"x\"\nbackend = \"./empty.so\"\n{tasks}"));
-    assert_eq!(bench.run().0, 1);
-    let row = bench.case("x/gen");
-    assert_eq!(row.get("status"), "unsupported");
-    assert!(row.get("reason").contains("empty.so: cannot be loaded: "), "{}", row.get("reason"));
-}

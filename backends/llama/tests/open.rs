@@ -59,13 +59,16 @@ fn the_estimate_of_memory_is_close_to_what_llama_cpp_takes() {
             let mib = |line: &str| line.split_once(what)?.1.trim().strip_suffix("MiB")?.trim().parse::<f64>().ok();
             session.log().iter().filter_map(|(_, line)| mib(line)).sum::<f64>() * 1024.0 * 1024.0
         };
-        let kv = told("KV buffer size =");
-        assert!((info.kv_bytes as f64 / kv - 1.0).abs() < 0.01, "{params:?}: {} and {kv}", info.kv_bytes);
+        let kv = told("KV buffer size =") + told("RS buffer size =");
+        // The log has two decimals of a MiB.
+        assert!((info.kv_bytes as f64 - kv).abs() < 6e3 + kv * 1e-3, "{params:?}: {} and {kv}", info.kv_bytes);
         let compute = told("compute buffer size =") + told("output buffer size =");
         let options = Options::parse(params.iter().copied()).unwrap();
         let need = Need::of(&header, header.weights_bytes, &options, u64::from(info.n_ctx));
-        let ratio = need.compute as f64 / compute;
-        assert!((0.8..4.0).contains(&ratio), "{params:?}: estimated {}, took {compute}", need.compute);
+        // An estimate from above, but not so far above that models are refused in vain.
+        let estimate = need.compute as f64;
+        let close = (0.8 * compute..4.0 * compute + 4e6).contains(&estimate);
+        assert!(close, "{params:?}: estimated {estimate}, took {compute}");
         assert!((info.compute_bytes as f64) <= compute + 1024.0 * 1024.0);
     }
 }
@@ -135,7 +138,9 @@ fn a_damaged_header_is_refused() {
     let whole = fs::read(model()).unwrap();
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("damaged.gguf");
-    let arch = whole.windows(5).position(|w| w == b"llama").unwrap();
+    // The key is followed by the type and the length of its value.
+    let key = b"general.architecture";
+    let arch = whole.windows(key.len()).position(|w| w == key).unwrap() + key.len() + 12;
     // The magic, the version, the numbers of tensors and of keys, the architecture.
     for (at, reason) in [(1, "not a GGUF"), (4, "version"), (8, ""), (13, "claims"), (16, ""), (arch, "")] {
         let mut bytes = whole.clone();
@@ -147,7 +152,7 @@ fn a_damaged_header_is_refused() {
     }
     // What llama.cpp objects to is passed on.
     let mut bytes = whole.clone();
-    bytes[arch..arch + 5].copy_from_slice(b"lhama");
+    bytes[arch] = b'x';
     fs::write(&path, &bytes).unwrap();
     let (_, message) = refused(&path, &[]);
     assert!(message.contains("unknown model architecture"), "{message}");
@@ -239,13 +244,8 @@ fn null_arguments_are_refused() {
 
 #[test]
 fn the_plugin_exports_its_one_symbol() {
-    // target/<profile>/deps/<this test> → target/<profile>/
-    let folder = std::env::current_exe().unwrap().parent().unwrap().parent().unwrap().to_owned();
-    let plugin = folder.join("libedgebench_llama.so");
-    if !plugin.exists() {
-        eprintln!("skipped: {} is not built", plugin.display());
-        return;
-    }
+    // Cargo builds the plugin beside the tests: target/<profile>/deps/.
+    let plugin = std::env::current_exe().unwrap().with_file_name("libedgebench_llama.so");
     unsafe {
         let library = libloading::Library::new(&plugin).unwrap();
         let symbol = library.get::<EbBackendV1Fn>(EB_SYMBOL.as_bytes()).unwrap();

@@ -27,7 +27,7 @@ fn tokens(session: &Session, context: &str) -> (Vec<i32>, Vec<Vec<i32>>) {
     (context, continuations)
 }
 
-/// The whole sequence in one batch, with llama.cpp alone: the log-softmax of each row, by the book.
+/// The same with llama.cpp alone: the log-softmax of each row, by the book.
 struct Reference {
     model: *mut sys::llama_model,
     context: *mut sys::llama_context,
@@ -54,32 +54,40 @@ impl Reference {
         }
     }
 
-    fn score(&self, context: &[i32], continuation: &[i32]) -> (f64, bool) {
-        let all = [context, continuation].concat();
+    /// `batches`: the sequence, cut as it is to be evaluated. Logits are only asked for where they are needed.
+    fn score(&self, batches: &[&[i32]], continuation: &[i32]) -> (f64, bool) {
+        let first = batches.concat().len() - continuation.len();
+        let mut rows: Vec<Vec<f64>> = Vec::new();
+        let mut position = 0;
         unsafe {
             sys::llama_memory_clear(sys::llama_get_memory(self.context), true);
-            let mut batch = sys::llama_batch_init(all.len() as i32, 0, 1);
-            batch.n_tokens = all.len() as i32;
-            for (i, &token) in all.iter().enumerate() {
-                *batch.token.add(i) = token;
-                *batch.pos.add(i) = i as i32;
-                *batch.n_seq_id.add(i) = 1;
-                **batch.seq_id.add(i) = 0;
-                *batch.logits.add(i) = 1;
+            for tokens in batches.iter().filter(|b| !b.is_empty()) {
+                let mut batch = sys::llama_batch_init(tokens.len() as i32, 0, 1);
+                batch.n_tokens = tokens.len() as i32;
+                for (i, &token) in tokens.iter().enumerate() {
+                    *batch.token.add(i) = token;
+                    *batch.pos.add(i) = (position + i) as i32;
+                    *batch.n_seq_id.add(i) = 1;
+                    **batch.seq_id.add(i) = 0;
+                    *batch.logits.add(i) = i8::from(position + i >= first);
+                }
+                assert_eq!(sys::llama_decode(self.context, batch), 0);
+                sys::llama_batch_free(batch);
+                for i in (0..tokens.len()).filter(|i| position + i >= first) {
+                    let row = sys::llama_get_logits_ith(self.context, i as i32);
+                    rows.push(std::slice::from_raw_parts(row, self.n_vocab).iter().map(|&x| x.into()).collect());
+                }
+                position += tokens.len();
             }
-            assert_eq!(sys::llama_decode(self.context, batch), 0);
-            sys::llama_batch_free(batch);
-            let (mut sum, mut greedy) = (0.0, true);
-            for (i, &token) in continuation.iter().enumerate() {
-                let row = sys::llama_get_logits_ith(self.context, (context.len() + i) as i32 - 1);
-                let row: Vec<f64> = std::slice::from_raw_parts(row, self.n_vocab).iter().map(|&x| x.into()).collect();
-                let total: f64 = row.iter().map(|x| x.exp()).sum();
-                let p = row[token as usize];
-                sum += (p.exp() / total).ln();
-                greedy &= row.iter().all(|&x| x <= p);
-            }
-            (sum, greedy)
         }
+        let (mut sum, mut greedy) = (0.0, true);
+        for (row, &token) in rows.iter().zip(continuation) {
+            let total: f64 = row.iter().map(|x| x.exp()).sum();
+            let p = row[token as usize];
+            sum += (p.exp() / total).ln();
+            greedy &= row.iter().all(|&x| x <= p);
+        }
+        (sum, greedy)
     }
 }
 
@@ -103,10 +111,16 @@ fn scores_are_those_of_llama_cpps_own_logits() {
         continuations.push(session.answer(&common::Request { tokens: Some(context.clone()), ..common::ask("", 6) }).0);
         let scores = session.scores(&context, &continuations);
         for (continuation, (logprob, greedy)) in continuations.iter().zip(scores) {
-            let (expected, expected_greedy) = reference.score(&context, continuation);
-            if std::env::var_os("DBG").is_some() { eprintln!("{logprob} {expected} {:e}", logprob - expected); continue; }
-            assert!((logprob - expected).abs() < 1e-4, "{context:?} + {continuation:?}: {logprob} and {expected}");
+            let inputs = &continuation[..continuation.len() - 1];
+            // In the same two batches there is nothing left to differ but the last bits of a sum.
+            let (expected, expected_greedy) = reference.score(&[&context, inputs], continuation);
+            assert!((logprob - expected).abs() < 1e-9, "{context:?} + {continuation:?}: {logprob} and {expected}");
             assert_eq!(greedy, expected_greedy, "{context:?} + {continuation:?}");
+            // In one batch, llama.cpp picks other kernels, which round differently in the activations:
+            // less than 1e-4 of the value with Q8_0 and F16, up to 4e-4 with Q2_K.
+            let (expected, _) = reference.score(&[&[&context, inputs].concat()], continuation);
+            let tolerance = 1e-3 * expected.abs().max(1.0);
+            assert!((logprob - expected).abs() < tolerance, "{context:?} + {continuation:?}: {logprob} and {expected}");
             assert!(logprob < 0.0);
             greedy_seen += usize::from(greedy);
         }
@@ -140,8 +154,8 @@ fn a_continuation_longer_than_a_batch_is_scored_in_full() {
     let text = session.tokenize(&"one two three. 一二三。".repeat(6), EB_TOKENIZE_ADD_SPECIAL).unwrap();
     let (context, rest) = text.split_at(1);
     let (logprob, _) = session.scores(context, &[rest.to_vec()])[0];
-    let (expected, _) = reference.score(context, rest);
-    assert!((logprob - expected).abs() < 1e-3 * (1.0 + expected.abs()).log2(), "{logprob} and {expected}");
+    let (expected, _) = reference.score(&[&text[..text.len() - 1]], rest);
+    assert!((logprob - expected).abs() < 1e-4 * expected.abs(), "{logprob} and {expected}");
 }
 
 #[test]

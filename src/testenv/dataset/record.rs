@@ -100,8 +100,8 @@ impl Parser {
             None | Some(Value::Null) => return Err(missing("answer", fields.answer(), fields, line)),
             Some(Value::Str(text)) => source.get(text),
             Some(Value::Number(text)) => source.get(text),
-            Some(Value::Bool(true)) => "true",
-            Some(Value::Bool(false)) => "false",
+            Some(Value::True) => "true",
+            Some(Value::False) => "false",
             Some(other) => {
                 let todo = "make it a string, a number, true or false";
                 return Err(Defect::new(format!(r#""answer" is {}"#, other.kind()), todo));

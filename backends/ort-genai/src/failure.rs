@@ -1,0 +1,101 @@
+//! What a call of this backend fails with: a status of the ABI and a sentence for the user.
+//! It owns the way from there into a caller's `eb_error`, whatever size that caller knew.
+//! It must not know ONNX Runtime.
+
+use edgebench_abi::{
+    EB_ERR_ABORTED, EB_ERR_BUFFER, EB_ERR_CONTEXT_FULL, EB_ERR_DEVICE, EB_ERR_INTERNAL, EB_ERR_INVALID, EB_ERR_MODEL,
+    EB_ERR_OUT_OF_MEMORY, EB_ERR_UNSUPPORTED, EbError, EbStatus,
+};
+
+/// Why a call failed. The message says what is wrong and what to do; 247 bytes of it reach the caller.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Failure {
+    /// `EB_ERR_*`, never `EB_OK`.
+    pub code: EbStatus,
+    /// The vendor's own number; GenAI has none, so 0.
+    pub vendor_code: i64,
+    /// For the user.
+    pub message: String,
+}
+
+impl Failure {
+    fn new(code: EbStatus, message: impl Into<String>) -> Failure {
+        Failure { code, vendor_code: 0, message: message.into() }
+    }
+
+    pub(crate) fn invalid(message: impl Into<String>) -> Failure {
+        Failure::new(EB_ERR_INVALID, message)
+    }
+
+    pub(crate) fn unsupported(message: impl Into<String>) -> Failure {
+        Failure::new(EB_ERR_UNSUPPORTED, message)
+    }
+
+    pub(crate) fn out_of_memory(message: impl Into<String>) -> Failure {
+        Failure::new(EB_ERR_OUT_OF_MEMORY, message)
+    }
+
+    pub(crate) fn model(message: impl Into<String>) -> Failure {
+        Failure::new(EB_ERR_MODEL, message)
+    }
+
+    pub(crate) fn context_full(message: impl Into<String>) -> Failure {
+        Failure::new(EB_ERR_CONTEXT_FULL, message)
+    }
+
+    pub(crate) fn aborted() -> Failure {
+        Failure::new(EB_ERR_ABORTED, "aborted")
+    }
+
+    pub(crate) fn buffer(message: impl Into<String>) -> Failure {
+        Failure::new(EB_ERR_BUFFER, message)
+    }
+
+    pub(crate) fn device(message: impl Into<String>) -> Failure {
+        Failure::new(EB_ERR_DEVICE, message)
+    }
+
+    pub(crate) fn internal(message: impl Into<String>) -> Failure {
+        Failure::new(EB_ERR_INTERNAL, message)
+    }
+
+    /// Fills the caller's error, if there is one, and returns the status to hand back.
+    ///
+    /// # Safety
+    /// `error` must be NULL or point to an `eb_error` of at least its own `struct_size` bytes.
+    pub(crate) unsafe fn store(&self, error: *mut EbError) -> EbStatus {
+        if error.is_null() {
+            return self.code;
+        }
+        let mut full = EbError::new();
+        full.set(self.code, self.vendor_code, &self.message);
+        // SAFETY: passed on to the caller.
+        let written = unsafe { crate::ffi::write_sized(error, &full) };
+        // A caller with a shorter message still gets a NUL at its end.
+        let message_at = std::mem::offset_of!(EbError, message);
+        if written > message_at && written < size_of::<EbError>() {
+            // SAFETY: `written` bytes of the caller's struct have just been written.
+            unsafe { error.cast::<u8>().add(written - 1).write(0) };
+        }
+        self.code
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_short_error_struct_is_not_overrun() {
+        let mut block = [0xAAu8; 64];
+        block[..4].copy_from_slice(&24u32.to_ne_bytes());
+        let failure = Failure { vendor_code: -7, ..Failure::model("a message that is longer than eight bytes") };
+        // SAFETY: the block holds the 24 bytes it claims; alignment is not needed because bytes are copied.
+        let status = unsafe { failure.store(block.as_mut_ptr().cast()) };
+        assert_eq!(status, EB_ERR_MODEL);
+        assert_eq!(&block[..4], &24u32.to_ne_bytes());
+        assert_eq!(&block[8..16], &(-7i64).to_ne_bytes());
+        assert_eq!(&block[16..24], b"a messa\0");
+        assert!(block[24..].iter().all(|&b| b == 0xAA));
+    }
+}

@@ -1,0 +1,92 @@
+//! Sends events to the host's sink, and sees to it that each request ends with exactly one DONE.
+//! It owns the loop over the requests of a call and what an abort means for the ones after it.
+//! It must not know ONNX Runtime.
+
+use crate::failure::Failure;
+use crate::ffi::read_sized;
+use edgebench_abi::{
+    EB_ERR_ABORTED, EB_EVENT_DONE, EB_EVENT_PREFILL, EB_FINISH_ABORTED, EB_FINISH_ERROR, EbEvent, EbSink, EbStr,
+};
+use std::time::Duration;
+
+/// How a request ended, with the times that this backend claims.
+pub struct Done {
+    /// `EB_FINISH_*`.
+    pub finish: i32,
+    pub prefill: Duration,
+    pub decode: Duration,
+}
+
+/// The host's sink.
+pub struct Sink(EbSink);
+
+impl Sink {
+    /// # Errors
+    /// `EB_ERR_INVALID` for NULL or a sink without a function.
+    ///
+    /// # Safety
+    /// `sink` must be NULL or point to a sink that stays valid while this value lives.
+    pub unsafe fn new(sink: *const EbSink) -> Result<Sink, Failure> {
+        if sink.is_null() {
+            return Err(Failure::invalid("the sink is NULL: a bug of the host"));
+        }
+        let empty = EbSink { struct_size: 0, reserved: 0, event: None, user: std::ptr::null_mut() };
+        // SAFETY: passed on to the caller.
+        let sink = unsafe { read_sized(sink, empty) };
+        match sink.event {
+            Some(_) => Ok(Sink(sink)),
+            None => Err(Failure::invalid("the sink has no event(): a bug of the host")),
+        }
+    }
+
+    /// Sends an event; `true`: the host wants this request to end.
+    pub fn send(&self, event: &EbEvent) -> bool {
+        // SAFETY: the caller of `new` vouches for the sink; the event lives for the call.
+        self.0.event.is_some_and(|f| unsafe { f(self.0.user, event) } != 0)
+    }
+
+    /// The prompt of `tokens` tokens has been evaluated, all but the first `cached` of them.
+    pub fn prefilled(&self, id: u64, tokens: usize, cached: usize) -> bool {
+        let mut event = EbEvent::new(EB_EVENT_PREFILL, id);
+        event.prompt_tokens = u32::try_from(tokens).unwrap_or(u32::MAX);
+        event.cached_tokens = u32::try_from(cached).unwrap_or(u32::MAX);
+        self.send(&event)
+    }
+
+    fn done(&self, id: u64, outcome: &Result<Done, Failure>) {
+        let mut event = EbEvent::new(EB_EVENT_DONE, id);
+        match outcome {
+            Ok(done) => {
+                event.finish = done.finish;
+                event.claim_prefill_ms = done.prefill.as_secs_f64() * 1e3;
+                event.claim_decode_ms = done.decode.as_secs_f64() * 1e3;
+            }
+            Err(failure) => {
+                let aborted = failure.code == EB_ERR_ABORTED;
+                event.finish = if aborted { EB_FINISH_ABORTED } else { EB_FINISH_ERROR };
+                event.status = failure.code;
+                event.text = EbStr::new(&failure.message);
+            }
+        }
+        // Nothing is left to be stopped.
+        self.send(&event);
+    }
+}
+
+/// Runs `requests` one after another, given with their ids; sends their DONE events.
+///
+/// # Errors
+/// `EB_ERR_ABORTED`, after the DONE events of all requests, those that were not begun included.
+pub fn run_all<R>(
+    sink: &Sink,
+    requests: &[(u64, R)],
+    mut run: impl FnMut(u64, &R) -> Result<Done, Failure>,
+) -> Result<(), Failure> {
+    let mut aborted = false;
+    for (id, request) in requests {
+        let outcome = if aborted { Err(Failure::aborted()) } else { run(*id, request) };
+        aborted |= matches!(&outcome, Err(failure) if failure.code == EB_ERR_ABORTED);
+        sink.done(*id, &outcome);
+    }
+    if aborted { Err(Failure::aborted()) } else { Ok(()) }
+}
