@@ -201,7 +201,7 @@ typedef struct eb_request {
                                host, which cuts the text again */
     size_t n_stop;
     float temperature;      /* 0: greedy, the default */
-    float top_p;            /* 1: off */
+    float top_p;            /* 1: off; above 0 */
     int32_t top_k;          /* 0: off */
     uint32_t prefix_len;    /* see PREFIX HINT */
     uint64_t prefix_id;
@@ -211,7 +211,7 @@ typedef struct eb_request {
 /* ---------------------------------------------------------------- events */
 
 enum {
-    EB_EVENT_PREFILL = 1, /* the prompt has been evaluated; exactly one, first, for each request */
+    EB_EVENT_PREFILL = 1, /* the prompt has been evaluated; exactly one, first, for each request that got so far */
     EB_EVENT_TOKEN = 2,   /* one new token; generate() only */
     EB_EVENT_SCORE = 3,   /* one continuation's log-likelihood; score() only, in the order of index */
     EB_EVENT_DONE = 4     /* the end of the request; exactly one, last, for each request, also when it failed */
@@ -220,7 +220,7 @@ enum {
 enum {
     EB_FINISH_EOS = 1,     /* the model ended its answer */
     EB_FINISH_STOP = 2,    /* a stop string appeared */
-    EB_FINISH_LENGTH = 3,  /* max_new reached */
+    EB_FINISH_LENGTH = 3,  /* max_new or n_ctx reached */
     EB_FINISH_SINK = 4,    /* event() asked to stop */
     EB_FINISH_ABORTED = 5, /* abort() was called */
     EB_FINISH_ERROR = 6,   /* `status` says which; the other requests of the call go on */

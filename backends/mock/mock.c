@@ -455,6 +455,13 @@ static eb_status mock_score(eb_session *m, const eb_score_request *const *reques
     for (r = 0; r < n; r++) {
         const eb_score_request *q = requests[r];
         uint64_t context = m->seed;
+        size_t longest = 0;
+        for (c = 0; c < q->n_continuations; c++)
+            if (q->n_tokens[c] > longest) longest = q->n_tokens[c];
+        if (q->n_context + longest > m->n_ctx) {
+            send_done(sink, q->id, EB_FINISH_ERROR, EB_ERR_CONTEXT_FULL, "the context does not fit n_ctx: raise it");
+            continue;
+        }
         for (i = 0; i < q->n_context; i++) context = mix(context, (uint64_t)q->context[i]);
         for (i = 0; i < q->n_context && m->prefill_us && !m->aborted; i++) pause_us(m->prefill_us);
         if (m->aborted) {

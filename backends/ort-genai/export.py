@@ -106,7 +106,8 @@ def build(source, n):
     total = g.op("Cast", [total], "total_length", to=TensorProto.INT32)
 
     angle = np.outer(np.arange(n.context), n.rope_base ** (-np.arange(0, n.head, 2, dtype=np.float64) / n.head))
-    cos, sin = g.constant("rope.cos", np.cos(angle, dtype=np.float32)), g.constant("rope.sin", np.sin(angle, dtype=np.float32))
+    cos = g.constant("rope.cos", np.cos(angle).astype(np.float32))
+    sin = g.constant("rope.sin", np.sin(angle).astype(np.float32))
 
     def norm(x, name):
         scale = g.constant(name + ".weight", source.tensor(name + ".weight").astype(np.float32))
@@ -194,7 +195,7 @@ def tokenizer(source):
     # Splits nowhere: GenAI's reader then knows that pieces are not to be cut at word borders by a regular expression.
     whole = {"type": "Split", "pattern": {"String": "<!never!>"}, "behavior": "Isolated", "invert": False}
     unknown = tokens[int(source.get("tokenizer.ggml.unknown_token_id", 0))]
-    bos, eos = tokens[int(source.need("tokenizer.ggml.bos_token_id"))], tokens[int(source.need("tokenizer.ggml.eos_token_id"))]
+    bos, eos = (tokens[int(source.need(f"tokenizer.ggml.{name}_token_id"))] for name in ("bos", "eos"))
     flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
     data = {
         "version": "1.0", "truncation": None, "padding": None,

@@ -1,1 +1,135 @@
+//! The built-in llama.cpp with the demo model: right answers, the same through the plugin, and a killed host.
 
+use crate::common::{Bench, root};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+/// A job over a demo dataset; `backend` is `llama` or a plugin's path.
+fn job(backend: &str, model: &str, params: &str, task: &str, method: &str, limit: u32) -> String {
+    let demo = root().join("datasets/demo");
+    let demo = demo.display();
+    format!(
+        "[[object]]\nname = \"demo\"\nbackend = \"{backend}\"\nmodel = \"{demo}/{model}\"\nparams = {{ {params} }}\n\
+         [[task]]\nname = \"{task}\"\ndataset = \"{demo}/{task}.jsonl\"\nmethod = \"{method}\"\nlimit = {limit}\n\
+         shots = {{ n = 3, from = \"{demo}/{task}.dev.jsonl\" }}\n"
+    )
+}
+
+/// llama.cpp as a plugin, which `cargo build --workspace` leaves beside the binary.
+fn plugin() -> PathBuf {
+    let path = assert_cmd::cargo::cargo_bin("edgebench").with_file_name("libedgebench_llama.so");
+    assert!(path.exists(), "{} is missing: cargo build --release --workspace", path.display());
+    path
+}
+
+#[test]
+fn the_demo_model_answers_right() {
+    for (task, method) in [("compare", "choice"), ("alphabet", "choice"), ("addition", "generate")] {
+        let bench = Bench::new();
+        bench.write("job.toml", job("llama", "demo-q8_0.gguf", "threads = 1, n_ctx = 1024", task, method, 40));
+        let (code, stderr) = bench.run();
+        assert_eq!(code, 0, "{stderr}");
+        let row = bench.case(&format!("demo/{task}"));
+        assert!(row.number("acc").unwrap() >= 0.8, "{task}: {}", row.get("acc"));
+        assert_ne!(row.get("prefill_tok_s"), "");
+        assert_eq!(row.get("decode_tok_s") != "", method == "generate");
+        assert!(row.number("rss_peak_mib").unwrap() > 2.0);
+    }
+}
+
+#[test]
+fn the_plugin_gives_the_same_bytes_as_the_built_in_backend() {
+    for (task, method) in [("zh-order", "choice"), ("addition", "generate")] {
+        let predictions = ["llama", plugin().to_str().unwrap()].map(|backend| {
+            let bench = Bench::new();
+            bench.write("job.toml", job(backend, "demo-q4_0.gguf", "threads = 1, n_ctx = 1024", task, method, 30));
+            let (code, stderr) = bench.run();
+            assert_eq!(code, 0, "{stderr}");
+            bench.out("predictions.jsonl")
+        });
+        assert_eq!(predictions[0], predictions[1], "{task}");
+        assert_eq!(predictions[0].lines().count(), 30);
+    }
+}
+
+#[test]
+fn a_killed_host_is_a_crashed_case_and_the_next_one_runs() {
+    let bench = Bench::new();
+    let demo = root().join("datasets/demo");
+    let demo = demo.display();
+    let task = |name: &str, extra: &str| {
+        format!("[[task]]\nname = \"{name}\"\ndataset = \"{demo}/addition.jsonl\"\nmethod = \"generate\"\n{extra}\n")
+    };
+    // The first task takes long: its output never stops by itself.
+    let tasks = task("long", "max_tokens = 900\nstop = \"never\"\nshots = { n = 1, from = \"SHOTS\" }")
+        .replace("SHOTS", &format!("{demo}/addition.dev.jsonl"))
+        + &task("short", "limit = 3");
+    bench.write(
+        "job.toml",
+        format!(
+            "[job]\nrepeat = 500\n[[object]]\nname = \"demo\"\nbackend = \"llama\"\nmodel = \"{demo}/demo-q8_0.gguf\"\n\
+             params = {{ threads = 1, n_ctx = 1024 }}\n{tasks}"
+        ),
+    );
+    let child = std::process::Command::new(assert_cmd::cargo::cargo_bin("edgebench"))
+        .args(["run", "job.toml", "--out", "out"])
+        .current_dir(bench.path())
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let host = host_in_the_middle(&bench, child.id());
+    rustix::process::kill_process(host, rustix::process::Signal::SEGV).unwrap();
+    let status = child.wait_with_output().unwrap().status;
+    assert_eq!(status.code(), Some(1));
+    let row = bench.case("demo/long");
+    assert_eq!(row.get("status"), "crashed", "{}", row.get("reason"));
+    assert!(row.get("reason").contains("signal 11"), "{}", row.get("reason"));
+    assert!(row.number("n").unwrap() >= 1.0, "what was measured is kept");
+    assert_eq!(bench.case("demo/short").get("status"), "ok");
+}
+
+/// The host of a run that has answered at least one record.
+fn host_in_the_middle(bench: &Bench, controller: u32) -> rustix::process::Pid {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while Instant::now() < deadline {
+        let lines = std::fs::read_to_string(bench.path().join("out/predictions.jsonl")).map_or(0, |t| t.lines().count());
+        let children = std::fs::read_to_string(format!("/proc/{controller}/task/{controller}/children")).unwrap_or_default();
+        if let (true, Some(pid)) = (lines > 0, children.split_whitespace().next()) {
+            return rustix::process::Pid::from_raw(pid.parse().unwrap()).unwrap();
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    panic!("no record was answered within a minute");
+}
+
+#[test]
+fn a_model_that_is_none_is_told_with_a_reason() {
+    let bench = Bench::new();
+    let good = std::fs::read(root().join("datasets/demo/demo-q8_0.gguf")).unwrap();
+    bench.write("cut.gguf", &good[..good.len() / 2]);
+    bench.write("text.gguf", "not a model");
+    let task = job("llama", "demo-q8_0.gguf", "", "addition", "generate", 2);
+    let task = &task[task.find("[[task]]").unwrap()..];
+    bench.write(
+        "job.toml",
+        format!("[[object]]\nname = \"x\"\nbackend = \"llama\"\nmodel = [\"cut.gguf\", \"text.gguf\"]\n{task}"),
+    );
+    assert_eq!(bench.run().0, 1);
+    for (id, word) in [("x.1/addition", "beyond"), ("x.2/addition", "GGUF")] {
+        let row = bench.case(id);
+        assert_eq!(row.get("status"), "failed");
+        assert!(row.get("reason").contains(word), "{id}: {}", row.get("reason"));
+    }
+}
+
+#[test]
+fn more_memory_than_there_is_is_told_in_numbers() {
+    let bench = Bench::new();
+    // 2 billion tokens of context: a KV cache of terabytes.
+    bench.write("job.toml", job("llama", "demo-q8_0.gguf", "n_ctx = 2000000000", "addition", "generate", 2));
+    assert_eq!(bench.run().0, 1);
+    let row = bench.case("demo/addition");
+    assert_eq!(row.get("status"), "out-of-memory", "{}", row.get("reason"));
+    assert!(row.get("reason").contains("free"), "{}", row.get("reason"));
+}

@@ -5,34 +5,33 @@
 use crate::libs::{self, Found, Libraries};
 use crate::params::Options;
 use std::path::Path;
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
-/// The answer to `probe()`.
+/// The answer to `probe()`. Strings live until the process ends.
 pub struct Report {
-    pub runtime: String,
-    pub device: String,
+    pub runtime: &'static str,
+    pub device: &'static str,
     /// What is missing, or empty.
-    pub note: String,
+    pub note: &'static str,
 }
 
-/// Looks once. Nothing is loaded: a job may name other libraries than those that are found here.
-pub fn report() -> &'static Report {
-    static REPORT: OnceLock<Report> = OnceLock::new();
-    REPORT.get_or_init(|| {
-        let environment = std::env::var_os(libs::ENVIRONMENT).filter(|v| !v.is_empty());
-        let (runtime, note) = match libs::find(None, None, environment.as_deref().map(Path::new)) {
-            // A bare name says nothing about whether the loader will find it.
-            Ok(found) if environment.is_some() => (versions(&found), String::new()),
-            Ok(_) => {
-                let note = "libraries: those of the parameter `lib` or of EDGEBENCH_ORT_LIB, else of the loader's \
-                            path; to get them, run scripts/ort-genai install or pip install onnxruntime-genai";
-                ("ONNX Runtime GenAI".to_owned(), note.to_owned())
-            }
-            Err(failure) => ("ONNX Runtime GenAI".to_owned(), failure.message),
-        };
-        Report { runtime, device: "CPU, or the device of the provider".to_owned(), note }
-    })
+/// Looks, without loading anything: a job may name other libraries than those that are found here. After open() it
+/// tells what has been loaded.
+pub fn report() -> Report {
+    let environment = std::env::var_os(libs::ENVIRONMENT).filter(|v| !v.is_empty());
+    let unknown = "ONNX Runtime GenAI";
+    let (runtime, note) = match (latest(), libs::find(None, None, environment.as_deref().map(Path::new))) {
+        (Some(device), _) => (device.driver, ""),
+        (None, Ok(found)) if environment.is_some() => (intern(versions(&found)), ""),
+        // A bare name says nothing about whether the loader will find it.
+        (None, Ok(_)) => (unknown, ELSEWHERE),
+        (None, Err(failure)) => (unknown, intern(failure.message)),
+    };
+    Report { runtime, device: latest().map_or("CPU, or the device of the job's provider", |d| d.name), note }
 }
+
+const ELSEWHERE: &str = "libraries: those of the parameter `lib`, of EDGEBENCH_ORT_LIB, or of the loader's path; to \
+                         get them, run scripts/ort-genai install or pip install onnxruntime-genai";
 
 fn versions(found: &Found) -> String {
     let with =
@@ -67,11 +66,15 @@ pub fn loaded(libraries: &Libraries, options: &Options) {
     *DEVICE.lock().unwrap_or_else(PoisonError::into_inner) = Some(device);
 }
 
+fn latest() -> Option<Device> {
+    *DEVICE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// The device of the latest session, or the CPU.
 pub fn current() -> Device {
-    DEVICE.lock().unwrap_or_else(PoisonError::into_inner).unwrap_or_else(|| Device {
+    latest().unwrap_or_else(|| Device {
         name: intern(cpu_name()),
-        driver: &report().runtime,
+        driver: report().runtime,
         cores: Options::default().threads,
         is_cpu: true,
     })

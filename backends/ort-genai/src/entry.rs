@@ -5,12 +5,10 @@
 use crate::control::Control;
 use crate::failure::Failure;
 use crate::ffi::{guard, read_sized, slice, write_sized};
-use crate::generate::Prefix;
 use crate::params::Options;
-use crate::sampler::Choice;
 use crate::session::Session;
 use crate::sink::Sink;
-use crate::{device as devices, generate as generation, score as scoring};
+use crate::{device as devices, generate as generation, requests, score as scoring};
 use edgebench_abi::*;
 use std::cell::UnsafeCell;
 use std::ffi::{OsStr, c_char, c_void};
@@ -51,9 +49,9 @@ pub unsafe extern "C" fn probe(out: *mut EbProbe, error: *mut EbError) -> EbStat
             struct_size: 0,
             // Whether the libraries are there is known in open() only: a job may say where.
             device_count: 1,
-            runtime: EbStr::new(&report.runtime),
-            device: EbStr::new(&report.device),
-            note: EbStr::new(&report.note),
+            runtime: EbStr::new(report.runtime),
+            device: EbStr::new(report.device),
+            note: EbStr::new(report.note),
         };
         // SAFETY: the caller's struct says how large it is.
         unsafe { write_sized(out, &probe) };
@@ -226,7 +224,7 @@ pub unsafe extern "C" fn detokenize(
 
 pub unsafe extern "C" fn generate(
     handle: *mut EbSession,
-    requests: *const *const EbRequest,
+    array: *const *const EbRequest,
     n: usize,
     sink: *const EbSink,
     error: *mut EbError,
@@ -236,81 +234,17 @@ pub unsafe extern "C" fn generate(
         let session = unsafe { session(handle) }?;
         // SAFETY: the sink is borrowed for this call.
         let sink = unsafe { Sink::new(sink) }?;
-        // SAFETY: the array is borrowed for this call.
-        let pointers = unsafe { some_requests(requests, n) }?;
-        let mut all = Vec::with_capacity(n);
-        for &request in pointers {
-            let none = EbRequest {
-                struct_size: 0,
-                max_new: 0,
-                id: 0,
-                flags: 0,
-                text: EbStr::EMPTY,
-                tokens: null(),
-                n_tokens: 0,
-                stop: null(),
-                n_stop: 0,
-                temperature: 0.0,
-                top_p: 1.0,
-                top_k: 0,
-                prefix_len: 0,
-                prefix_id: 0,
-                seed: 0,
-            };
-            // SAFETY: not NULL, and the struct says how large it is.
-            let request = unsafe { read_sized(request, none) };
-            // SAFETY: borrowed for this call, like everything behind a request.
-            let stops = unsafe { slice(request.stop, request.n_stop, "stop") }?;
-            // SAFETY: as above.
-            let tokens = unsafe { slice(request.tokens, request.n_tokens, "tokens") }?;
-            // SAFETY: as above.
-            let text = unsafe { request.text.bytes() };
-            if !tokens.is_empty() && !text.is_empty() {
-                return Err(Failure::invalid("a request has both text and tokens: a bug of the host"));
-            }
-            let parse = request.flags & EB_REQUEST_PARSE_SPECIAL != 0;
-            let prompt = if request.tokens.is_null() {
-                generation::Prompt::Text { text, parse }
-            } else {
-                generation::Prompt::Tokens(tokens)
-            };
-            let EbRequest { temperature, top_p, top_k, seed, .. } = request;
-            let converted = generation::Request {
-                prompt,
-                max_new: request.max_new,
-                ignore_eos: request.flags & EB_REQUEST_IGNORE_EOS != 0,
-                // SAFETY: as above.
-                stop: stops.iter().map(|stop| unsafe { stop.bytes() }).collect(),
-                choice: Choice { temperature, top_p, top_k, seed },
-                prefix: Prefix { id: request.prefix_id, len: request.prefix_len as usize },
-            };
-            all.push((request.id, converted));
-        }
+        // SAFETY: the header's rules for requests.
+        let all = unsafe { requests::to_generate(array, n) }?;
         generation::generate(session, &all, &sink)
     };
     // SAFETY: the header's rules for `error`.
     unsafe { guard(error, body) }
 }
 
-/// The `n` >= 1 pointers of a call, none of them NULL.
-///
-/// # Safety
-/// As [`slice`].
-unsafe fn some_requests<'a, T>(requests: *const *const T, n: usize) -> Result<&'a [*const T], Failure> {
-    if n == 0 {
-        return Err(Failure::invalid("there are no requests: give at least one"));
-    }
-    // SAFETY: passed on to the caller.
-    let pointers = unsafe { slice(requests, n, "requests") }?;
-    if pointers.iter().any(|p| p.is_null()) {
-        return Err(null_argument("a request"));
-    }
-    Ok(pointers)
-}
-
 pub unsafe extern "C" fn score(
     handle: *mut EbSession,
-    requests: *const *const EbScoreRequest,
+    array: *const *const EbScoreRequest,
     n: usize,
     sink: *const EbSink,
     error: *mut EbError,
@@ -320,39 +254,8 @@ pub unsafe extern "C" fn score(
         let session = unsafe { session(handle) }?;
         // SAFETY: the sink is borrowed for this call.
         let sink = unsafe { Sink::new(sink) }?;
-        // SAFETY: the array is borrowed for this call.
-        let pointers = unsafe { some_requests(requests, n) }?;
-        let mut all = Vec::with_capacity(n);
-        for &request in pointers {
-            let none = EbScoreRequest {
-                struct_size: 0,
-                n_continuations: 0,
-                id: 0,
-                context: null(),
-                n_context: 0,
-                continuations: null(),
-                n_tokens: null(),
-                prefix_len: 0,
-                reserved: 0,
-                prefix_id: 0,
-            };
-            // SAFETY: not NULL, and the struct says how large it is.
-            let request = unsafe { read_sized(request, none) };
-            let count = request.n_continuations as usize;
-            // SAFETY: borrowed for this call, like everything behind a request.
-            let starts = unsafe { slice(request.continuations, count, "continuations") }?;
-            // SAFETY: as above.
-            let lengths = unsafe { slice(request.n_tokens, count, "n_tokens") }?;
-            let mut continuations = Vec::with_capacity(count);
-            for (&start, &len) in starts.iter().zip(lengths) {
-                // SAFETY: as above.
-                continuations.push(unsafe { slice(start, len, "a continuation") }?);
-            }
-            // SAFETY: as above.
-            let context = unsafe { slice(request.context, request.n_context, "context") }?;
-            let prefix = Prefix { id: request.prefix_id, len: request.prefix_len as usize };
-            all.push((request.id, scoring::Request { context, continuations, prefix }));
-        }
+        // SAFETY: the header's rules for requests.
+        let all = unsafe { requests::to_score(array, n) }?;
         scoring::score(session, &all, &sink)
     };
     // SAFETY: the header's rules for `error`.
@@ -369,10 +272,15 @@ pub unsafe extern "C" fn reset(handle: *mut EbSession, error: *mut EbError) -> E
 }
 
 pub unsafe extern "C" fn abort(session: *mut EbSession) {
-    if let Some(handle) = NonNull::new(session.cast::<Handle>()) {
-        // SAFETY: it came from open() and is not closed yet; only the control is touched, not the session.
-        unsafe { &(*handle.as_ptr()).control }.abort();
-    }
+    let body = || {
+        if let Some(handle) = NonNull::new(session.cast::<Handle>()) {
+            // SAFETY: it came from open() and is not closed yet; only the control is touched, not the session.
+            unsafe { &(*handle.as_ptr()).control }.abort();
+        }
+        Ok(())
+    };
+    // SAFETY: there is no error to be filled.
+    unsafe { guard(null_mut(), body) };
 }
 
 pub unsafe extern "C" fn device(index: u32, out: *mut EbDevice, error: *mut EbError) -> EbStatus {

@@ -13,6 +13,7 @@ mod generate;
 mod libs;
 mod model;
 mod params;
+mod requests;
 mod sampler;
 mod score;
 mod session;

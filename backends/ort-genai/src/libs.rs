@@ -53,7 +53,7 @@ pub fn find(lib: Option<&Path>, ort_lib: Option<&Path>, environment: Option<&Pat
         None => genai
             .parent()
             .and_then(|folder| ort_in(folder).or_else(|| ort_in(&folder.join(".."))))
-            .or_else(|| given.and_then(ort_in))
+            .or_else(|| given.filter(|place| place.is_dir()).and_then(ort_in))
             .ok_or_else(|| {
                 let place = genai.display();
                 Failure::unsupported(format!("no {ORT} beside {place}: pip install onnxruntime, or set ort_lib"))

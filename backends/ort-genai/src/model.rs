@@ -1,4 +1,4 @@
-//! A model folder as ONNX Runtime GenAI wants it: checks it before the vendor's library sees it, and reads what it tells.
+//! A model folder as ONNX Runtime GenAI wants it: checks it before the vendor's library sees it, reads what it tells.
 //! It owns genai_config.json, the chat template and the list of special tokens.
 //! It must not know libraries or sessions.
 

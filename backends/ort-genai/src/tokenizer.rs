@@ -54,7 +54,7 @@ impl Tokenizer {
         }
     }
 
-    /// Tokens of `text`. `special`: with BOS and EOS as the model wants them; `parse`: control tokens in the text count.
+    /// Tokens of `text`. `special`: with BOS and EOS as the model wants them; `parse`: control tokens in it count.
     ///
     /// # Errors
     /// `EB_ERR_INVALID` for text that is not UTF-8 or holds a NUL.
@@ -182,11 +182,16 @@ impl Stream {
             if waiting < LONGEST && !last {
                 return Ok(());
             }
-            // The first of those that wait will never be complete, or is an U+FFFD of the model's own.
+            // The first of those that wait will never be complete. At the end, nor will those behind it, unless they
+            // are text again.
             let from = usize::from(self.anchored);
-            let lost = tokenizer.raw(&self.window[..=from])?;
+            let mut end = from + 1;
+            while last && end < self.window.len() && tokenizer.raw(&self.window[end..])?.ends_with(REPLACEMENT) {
+                end += 1;
+            }
+            let lost = tokenizer.raw(&self.window[..end])?;
             self.text.extend_from_slice(lost.get(self.shown..).unwrap_or_default());
-            self.window.drain(..=from);
+            self.window.drain(..end);
             (self.anchored, self.shown) = (false, 0);
             if self.window.is_empty() {
                 return Ok(());

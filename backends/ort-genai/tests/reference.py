@@ -64,12 +64,13 @@ class Model:
             out += [self.ids[p]] if p in self.ids else [self.byte[b] for b in p.encode()]
         return out
 
-    def logits(self, ids):
-        """(positions, vocabulary)"""
+    def logits(self, ids, past=None):
+        """Rows of logits for `ids`, which follow those that `past` was returned for, and what to pass on next time."""
         w, n = self.w, len(ids)
         x = w["token_embd.weight"][ids]
         size = x.shape[1] // self.heads
-        angle = np.outer(np.arange(n), self.base ** (-np.arange(0, size, 2) / size))[:, None]
+        before = past[0][0].shape[0] if past else 0
+        angle = np.outer(np.arange(before, before + n), self.base ** (-np.arange(0, size, 2) / size))[:, None]
         cos, sin = np.cos(angle), np.sin(angle)
 
         def norm(x, name):
@@ -79,38 +80,40 @@ class Model:
             a, b = x[..., 0::2], x[..., 1::2]
             return np.stack((a * cos - b * sin, a * sin + b * cos), -1).reshape(x.shape)
 
-        mask = np.triu(np.full((n, n), -np.inf), 1)
+        mask, kept, group = np.triu(np.full((n, before + n), -np.inf), before + 1), [], self.heads // self.kv_heads
         for layer in range(self.layers):
             b = f"blk.{layer}."
             h = norm(x, b + "attn_norm.weight")
-            q, k, v = (h @ w[f"{b}attn_{part}.weight"].T for part in "qkv")
-            q = rope(q.reshape(n, self.heads, size))
-            k = rope(k.reshape(n, self.kv_heads, size))
-            group = self.heads // self.kv_heads
-            k, v = k.repeat(group, 1), v.reshape(n, self.kv_heads, size).repeat(group, 1)
-            a = np.einsum("qhd,khd->hqk", q, k) / np.sqrt(size) + mask
+            q, k, v = ((h @ w[f"{b}attn_{part}.weight"].T).reshape(n, -1, size) for part in "qkv")
+            q, k = rope(q), rope(k)
+            if past:
+                k, v = np.concatenate((past[layer][0], k)), np.concatenate((past[layer][1], v))
+            kept.append((k, v))
+            a = np.einsum("qhd,khd->hqk", q, k.repeat(group, 1)) / np.sqrt(size) + mask
             a = np.exp(a - a.max(-1, keepdims=True))
-            h = np.einsum("hqk,khd->qhd", a / a.sum(-1, keepdims=True), v).reshape(n, -1)
+            h = np.einsum("hqk,khd->qhd", a / a.sum(-1, keepdims=True), v.repeat(group, 1)).reshape(n, -1)
             x = x + h @ w[b + "attn_output.weight"].T
             h = norm(x, b + "ffn_norm.weight")
             gate = h @ w[b + "ffn_gate.weight"].T
             x = x + (gate / (1 + np.exp(-gate)) * (h @ w[b + "ffn_up.weight"].T)) @ w[b + "ffn_down.weight"].T
-        return norm(x, "output_norm.weight") @ w.get("output.weight", w["token_embd.weight"]).T
+        return norm(x, "output_norm.weight") @ w.get("output.weight", w["token_embd.weight"]).T, kept
 
-    def greedy(self, ids, limit):
-        """Tokens up to the end of the answer, and the smallest lead that one of them had over the second best."""
-        out, lead = [], np.inf
+    def greedy(self, row, past, limit):
+        """Tokens up to the end of the answer or to a tie that rounding may decide, and which of them it was."""
+        out = []
         while len(out) < limit:
-            last = self.logits(ids + out)[-1]
-            second, best = np.sort(last)[-2:]
-            lead = min(lead, best - second)
-            if (token := int(last.argmax())) == self.eos:
-                break
+            second, best = np.sort(row)[-2:]
+            if best - second < 2e-3:
+                return out, "tie"
+            if (token := int(row.argmax())) == self.eos:
+                return out, "eos"
             out.append(token)
-        return out, float(lead)
+            rows, past = self.logits([token], past)
+            row = rows[-1]
+        return out, "limit"
 
-    def score(self, context, continuation):
-        rows = self.logits(context + continuation)[len(context) - 1:-1]
+    def score(self, row, past, continuation):
+        rows = np.stack((row, *self.logits(continuation, past)[0][:-1]))
         rows = rows - rows.max(-1, keepdims=True)
         rows = rows - np.log(np.exp(rows).sum(-1, keepdims=True))
         return float(sum(row[t] for row, t in zip(rows, continuation)))
@@ -139,12 +142,12 @@ def main():
     records = []
     for text in texts:
         ids = [model.bos] + model.encode(text)
-        tokens, lead = model.greedy(ids, 12)
+        rows, past = model.logits(ids)
+        greedy, end = model.greedy(rows[-1], past, 10)
         options = [model.encode(o) for o in (" A", " B", " C", " 10", " No such answer", "\n\u4f60\u597d")]
-        scores = [model.score(ids, o) for o in options]
-        records.append({"text": text, "tokens": ids, "greedy": tokens, "lead": lead, "options": options, "scores": scores})
-    out.write_text(json.dumps({"eos": model.eos, "prompts": records}, ensure_ascii=False) + "\n", encoding="utf-8")
-    print(f"{out}: {len(records)} prompts, smallest lead {min(r['lead'] for r in records):.4f}", file=sys.stderr)
+        scores = [model.score(rows[-1], past, o) for o in options]
+        records.append({"text": text, "tokens": ids, "greedy": greedy, "end": end, "options": options, "scores": scores})
+    out.write_text(json.dumps({"prompts": records}, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 main()
