@@ -5,6 +5,7 @@
 //! | module | owns |
 //! |---|---|
 //! | `story` | what is made of results: ranking, tables |
+//! | `conform` | the command of that name: a plugin's checks, each in a child |
 //! | `testcase` | a run: plan, hosts started and watched, samples written |
 //! | `testenv` | datasets, prompts, extraction, metrics; no process work |
 //! | `backend` | the C ABI, the host process and its client; the only `unsafe` |
@@ -14,6 +15,7 @@
 //! | `problem` | the sentence in which every defect of the input is told |
 
 pub mod backend;
+pub mod conform;
 pub mod job;
 pub mod problem;
 pub mod results;

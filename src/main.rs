@@ -1,13 +1,16 @@
 //! The commands: arguments in, one call each, exit code out. Results go to stdout, all else to stderr.
 
 use argh::FromArgs;
+use edgebench::backend::conform::child;
 use edgebench::backend::host;
+use edgebench::conform;
 use edgebench::problem::Problem;
 use edgebench::story::{rank, table};
 use edgebench::testcase::plan::Plan;
 use edgebench::testcase::run::{self, RunError, Verbosity};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 /// Done; for `compare`: no regression.
 const OK: u8 = 0;
@@ -39,6 +42,7 @@ struct Arguments {
 enum Command {
     Run(Run),
     Check(Check),
+    Conform(Conform),
     Version(Version),
 }
 
@@ -70,6 +74,30 @@ struct Check {
 }
 
 #[derive(FromArgs)]
+/// Find out whether a plugin keeps to edgebench.h: one child process per check.
+#[argh(subcommand, name = "conform")]
+struct Conform {
+    /// the plugin's shared library, or the name of a built-in backend
+    #[argh(positional)]
+    plugin: String,
+    /// model to open; most plugins need one
+    #[argh(option)]
+    model: Option<PathBuf>,
+    /// a parameter for open(), as key=value; may be repeated
+    #[argh(option, arg_name = "key=value")]
+    param: Vec<String>,
+    /// only the checks whose id has PAT in it; with * a pattern for the whole id
+    #[argh(option, arg_name = "pat")]
+    only: Option<String>,
+    /// seconds that one call of the plugin may take (default 60)
+    #[argh(option, default = "60")]
+    timeout: u32,
+    /// one JSON object instead of a table
+    #[argh(switch)]
+    json: bool,
+}
+
+#[derive(FromArgs)]
 /// Print the version and the built-in backends.
 #[argh(subcommand, name = "version")]
 struct Version {}
@@ -79,12 +107,16 @@ fn main() -> ExitCode {
     if arguments.get(1).is_some_and(|a| a == host::HOST_ARGUMENT) {
         return host::main();
     }
+    if arguments.get(1).is_some_and(|a| a == child::CONFORM_ARGUMENT) {
+        return child::main();
+    }
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("error")).init();
     match parse(&arguments) {
         Err(code) => ExitCode::from(code),
         Ok(Arguments { command }) => ExitCode::from(match command {
             Command::Run(run) => run_job(&run),
             Command::Check(check) => check_job(&check),
+            Command::Conform(arguments) => check_plugin(&arguments),
             Command::Version(_) => version(),
         }),
     }
@@ -127,6 +159,25 @@ fn check_job(arguments: &Check) -> u8 {
                 plan.bytes as f64 / 1e6,
             );
             OK
+        }
+    }
+}
+
+fn check_plugin(arguments: &Conform) -> u8 {
+    let request = conform::Request {
+        plugin: &arguments.plugin,
+        model: arguments.model.as_deref(),
+        params: &arguments.param,
+        only: arguments.only.as_deref(),
+        timeout: Duration::from_secs(arguments.timeout.max(1).into()),
+        json: arguments.json,
+    };
+    match conform::run(&request) {
+        Ok(true) => OK,
+        Ok(false) => FAILED,
+        Err(e) => {
+            eprintln!("edgebench: {e}");
+            REFUSED
         }
     }
 }

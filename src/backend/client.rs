@@ -68,18 +68,7 @@ pub struct Client {
 impl Client {
     /// Starts a host for `backend` by re-executing this binary, and waits for its first frame.
     pub fn start(backend: &str) -> Result<Client, HostError> {
-        let exe = std::env::current_exe().map_err(HostError::Start)?;
-        let mut command = Command::new(exe);
-        command.arg(HOST_ARGUMENT);
-        if let Some(folder) = Path::new(backend).parent().filter(|_| is_path(backend)) {
-            // The loader reads it once, at the start of a process: a plugin's own libraries lie beside it.
-            let others = std::env::var_os("LD_LIBRARY_PATH").unwrap_or_default();
-            let folders = std::iter::once(folder.to_path_buf()).chain(std::env::split_paths(&others));
-            if let Ok(joined) = std::env::join_paths(folders) {
-                command.env("LD_LIBRARY_PATH", joined);
-            }
-        }
-        Client::spawn(command)
+        Client::spawn(host_command(HOST_ARGUMENT, backend).map_err(HostError::Start)?)
     }
 
     fn spawn(mut command: Command) -> Result<Client, HostError> {
@@ -87,8 +76,7 @@ impl Client {
         let (ours, theirs) = UnixStream::pair().map_err(HostError::Start)?;
         let (pipe, out) = io::pipe().map_err(HostError::Start)?;
         let err = out.try_clone().map_err(HostError::Start)?;
-        // A process group of its own: the terminal's Ctrl-C is the controller's business.
-        command.stdin(Stdio::from(OwnedFd::from(theirs))).stdout(out).stderr(err).process_group(0);
+        command.stdin(Stdio::from(OwnedFd::from(theirs))).stdout(out).stderr(err);
         let child = command.spawn().map_err(HostError::Start)?;
         drop(command); // closes our copies of the host's ends
         let output = Arc::new(Mutex::new(VecDeque::new()));
@@ -254,7 +242,7 @@ impl Client {
     fn died(&mut self, status: Option<ExitStatus>, during: &'static str) -> HostError {
         let killed = status.is_some_and(|s| s.signal() == Some(Signal::KILL.as_raw()));
         let how = match status {
-            Some(status) => how_it_ended(status),
+            Some(status) => how_it_ended("the host", status),
             None => "the host closed its connection without exiting".to_owned(),
         };
         self.kill();
@@ -311,12 +299,28 @@ impl Drop for Client {
     }
 }
 
-/// "killed by signal 11 (SIGSEGV)" or "exited with status 3".
-fn how_it_ended(status: ExitStatus) -> String {
+/// A process in which `backend` may run: this binary again, with `role` as its first argument.
+pub fn host_command(role: &str, backend: &str) -> io::Result<Command> {
+    let mut command = Command::new(std::env::current_exe()?);
+    // A process group of its own: the terminal's Ctrl-C is the controller's business.
+    command.arg(role).process_group(0);
+    if let Some(folder) = Path::new(backend).parent().filter(|_| is_path(backend)) {
+        // The loader reads it once, at the start of a process: a plugin's own libraries lie beside it.
+        let others = std::env::var_os("LD_LIBRARY_PATH").unwrap_or_default();
+        let folders = std::iter::once(folder.to_path_buf()).chain(std::env::split_paths(&others));
+        if let Ok(joined) = std::env::join_paths(folders) {
+            command.env("LD_LIBRARY_PATH", joined);
+        }
+    }
+    Ok(command)
+}
+
+/// "the host was killed by signal 11 (SIGSEGV)" or "the host exited with status 3".
+pub fn how_it_ended(who: &str, status: ExitStatus) -> String {
     match (status.signal(), status.code()) {
-        (Some(signal), _) => format!("the host was killed by signal {signal}{}", signal_name(signal)),
-        (_, Some(code)) => format!("the host exited with status {code}"),
-        _ => format!("the host ended: {status}"),
+        (Some(signal), _) => format!("{who} was killed by signal {signal}{}", signal_name(signal)),
+        (_, Some(code)) => format!("{who} exited with status {code}"),
+        _ => format!("{who} ended: {status}"),
     }
 }
 

@@ -80,7 +80,7 @@ fn take_socket() -> io::Result<UnixStream> {
 }
 
 /// No core files, first choice of the OOM killer, and gone when the controller is.
-fn live_and_die_with_controller() -> io::Result<()> {
+pub(super) fn live_and_die_with_controller() -> io::Result<()> {
     rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
     let none = rustix::process::Rlimit { current: Some(0), maximum: Some(0) };
     rustix::process::setrlimit(rustix::process::Resource::Core, none)?;

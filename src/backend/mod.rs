@@ -5,6 +5,7 @@
 //! both speak `wire`.
 pub use edgebench_abi as abi;
 pub mod client;
+pub mod conform;
 pub mod elf;
 pub mod host;
 pub mod loader;

@@ -64,6 +64,11 @@ impl Backend {
         Ok(Backend { table, functions })
     }
 
+    /// The table itself, for `conform`, which calls it raw.
+    pub(super) fn table(&self) -> &'static EbBackend {
+        self.table
+    }
+
     pub fn name(&self) -> String {
         // SAFETY: strings of the table live as long as the process.
         unsafe { self.table.name.to_string_lossy() }

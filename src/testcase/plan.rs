@@ -108,7 +108,7 @@ fn first_prompt(job: &Job, task: &Task) -> Result<(), Problem> {
 }
 
 /// `pattern` without `*` is a part of `text`; with `*` it is the whole, `*` standing for anything.
-fn fits(pattern: &str, text: &str) -> bool {
+pub fn fits(pattern: &str, text: &str) -> bool {
     let Some((head, mut rest)) = pattern.split_once('*') else { return text.contains(pattern) };
     let Some(mut text) = text.strip_prefix(head) else { return false };
     while let Some((part, after)) = rest.split_once('*') {

@@ -93,8 +93,10 @@ fn a_killed_host_is_a_crashed_case_and_the_next_one_runs() {
 fn host_in_the_middle(bench: &Bench, controller: u32) -> rustix::process::Pid {
     let deadline = Instant::now() + Duration::from_secs(60);
     while Instant::now() < deadline {
-        let lines = std::fs::read_to_string(bench.path().join("out/predictions.jsonl")).map_or(0, |t| t.lines().count());
-        let children = std::fs::read_to_string(format!("/proc/{controller}/task/{controller}/children")).unwrap_or_default();
+        let lines =
+            std::fs::read_to_string(bench.path().join("out/predictions.jsonl")).map_or(0, |t| t.lines().count());
+        let children =
+            std::fs::read_to_string(format!("/proc/{controller}/task/{controller}/children")).unwrap_or_default();
         if let (true, Some(pid)) = (lines > 0, children.split_whitespace().next()) {
             return rustix::process::Pid::from_raw(pid.parse().unwrap()).unwrap();
         }

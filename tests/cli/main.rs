@@ -2,6 +2,7 @@
 
 mod check;
 mod common;
+mod conform;
 mod faults;
 #[cfg(feature = "llama")]
 mod llama;

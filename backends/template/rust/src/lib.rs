@@ -29,7 +29,8 @@ unsafe extern "C" fn open(p: *const EbOpenParams, out: *mut *mut EbSession, erro
     let mut n_ctx = 4096;
     for i in 0..p.n_params as usize {
         // SAFETY: there are n_params pairs.
-        let (key, value) = unsafe { ((*p.params.add(i)).key.to_string_lossy(), (*p.params.add(i)).value.to_string_lossy()) };
+        let (key, value) =
+            unsafe { ((*p.params.add(i)).key.to_string_lossy(), (*p.params.add(i)).value.to_string_lossy()) };
         match (key.as_str(), value.parse::<u32>()) {
             ("n_ctx", Ok(n)) if n > 0 => n_ctx = n,
             _ => return fail(error, EB_ERR_INVALID, &format!("`{key} = {value}`: there is n_ctx, a number of tokens")),
@@ -62,25 +63,47 @@ unsafe extern "C" fn info(session: *mut EbSession, out: *mut EbInfo, _error: *mu
 
 // SDK: your tokenizer, if the CPU can reach it; then say EB_INFO_TOKENIZER in info().
 type N = usize;
-unsafe extern "C" fn tokenize(_: *mut EbSession, _: EbStr, _: u64, _: *mut i32, _: N, _: *mut N, e: *mut EbError) -> EbStatus {
+unsafe extern "C" fn tokenize(
+    _: *mut EbSession,
+    _: EbStr,
+    _: u64,
+    _: *mut i32,
+    _: N,
+    _: *mut N,
+    e: *mut EbError,
+) -> EbStatus {
     // SAFETY: the host passes an error.
     fail(unsafe { &mut *e }, EB_ERR_UNSUPPORTED, "the tokenizer sits on the device")
 }
 
-unsafe extern "C" fn detokenize(s: *mut EbSession, _: *const i32, n: N, _: *mut c_char, _: N, l: *mut N, e: *mut EbError) -> EbStatus {
+unsafe extern "C" fn detokenize(
+    s: *mut EbSession,
+    _: *const i32,
+    n: N,
+    _: *mut c_char,
+    _: N,
+    l: *mut N,
+    e: *mut EbError,
+) -> EbStatus {
     // SAFETY: passed on.
     unsafe { tokenize(s, EbStr::EMPTY, 0, std::ptr::null_mut(), n, l, e) }
 }
 
 unsafe extern "C" fn generate(
-    session: *mut EbSession, requests: *const *const EbRequest, n: usize, sink: *const EbSink, error: *mut EbError,
+    session: *mut EbSession,
+    requests: *const *const EbRequest,
+    n: usize,
+    sink: *const EbSink,
+    error: *mut EbError,
 ) -> EbStatus {
     // SAFETY: an open session, n requests and a sink, all alive for the call.
     let (session, sink, requests) =
         unsafe { (&*session.cast::<Session>(), &*sink, std::slice::from_raw_parts(requests, n)) };
     session.aborted.store(false, Ordering::Relaxed);
     // SAFETY: as above; the sink's function is never NULL.
-    requests.iter().for_each(|r| unsafe { run(session, &**r, &|event| sink.event.is_some_and(|f| f(sink.user, event) != 0)) });
+    requests
+        .iter()
+        .for_each(|r| unsafe { run(session, &**r, &|event| sink.event.is_some_and(|f| f(sink.user, event) != 0)) });
     let aborted = session.aborted.load(Ordering::Relaxed);
     // SAFETY: the host passes an error.
     if aborted { fail(unsafe { &mut *error }, EB_ERR_ABORTED, "aborted") } else { EB_OK }
@@ -118,12 +141,16 @@ fn run(session: &Session, r: &EbRequest, send: &dyn Fn(&EbEvent) -> bool) {
     done(finish, EB_OK, EbStr::EMPTY);
 }
 
-unsafe extern "C" fn reset(_: *mut EbSession, _: *mut EbError) -> EbStatus { EB_OK }
+unsafe extern "C" fn reset(_: *mut EbSession, _: *mut EbError) -> EbStatus {
+    EB_OK
+}
 unsafe extern "C" fn abort(session: *mut EbSession) {
     // SAFETY: the session is open, and only its atomic is touched: this may be another thread.
     unsafe { (*session.cast::<Session>()).aborted.store(true, Ordering::Relaxed) }
 }
-unsafe extern "C" fn get_extension(_name: EbStr) -> *const c_void { std::ptr::null() }
+unsafe extern "C" fn get_extension(_name: EbStr) -> *const c_void {
+    std::ptr::null()
+}
 
 fn fail(error: &mut EbError, code: EbStatus, message: &str) -> EbStatus {
     error.set(code, 0, message);
@@ -131,12 +158,23 @@ fn fail(error: &mut EbError, code: EbStatus, message: &str) -> EbStatus {
 }
 
 static TABLE: EbBackend = EbBackend {
-    struct_size: size_of::<EbBackend>() as u32, abi_minor: EB_ABI_MINOR,
-    name: EbStr::new("template"), version: EbStr::new("0.1"),
-    probe: Some(probe), open: Some(open), close: Some(close), info: Some(info), tokenize: Some(tokenize),
-    detokenize: Some(detokenize), generate: Some(generate), reset: Some(reset), abort: Some(abort),
+    struct_size: size_of::<EbBackend>() as u32,
+    abi_minor: EB_ABI_MINOR,
+    name: EbStr::new("template"),
+    version: EbStr::new("0.1"),
+    probe: Some(probe),
+    open: Some(open),
+    close: Some(close),
+    info: Some(info),
+    tokenize: Some(tokenize),
+    detokenize: Some(detokenize),
+    generate: Some(generate),
+    reset: Some(reset),
+    abort: Some(abort),
     get_extension: Some(get_extension),
 };
 
 #[unsafe(no_mangle)]
-extern "C" fn eb_backend_v1(_host_minor: u32) -> *const EbBackend { &TABLE }
+extern "C" fn eb_backend_v1(_host_minor: u32) -> *const EbBackend {
+    &TABLE
+}

@@ -1,0 +1,128 @@
+//! Checks of the extensions `eb.device/1` and `eb.power/1`, where they are offered. It must not know `eb.score/1`.
+
+use super::child::Bench;
+use super::collect::Ask;
+use super::raw::{Guarded, Plugin, size};
+use super::{Check, Checked, Outcome};
+use crate::backend::abi::*;
+use std::time::Instant;
+
+/// Reading a rail may take so long, in ms.
+const READ_MS: f64 = 1.0;
+
+pub(super) const CHECKS: &[Check] = &[
+    Check::new(
+        "device",
+        "eb.device/1 describes each device",
+        "device `index`, from 0; EB_ERR_INVALID past the last (eb_probe.device_count of them)",
+        device,
+    ),
+    Check::new(
+        "power",
+        "eb.power/1 reads each rail",
+        "power in watts, no longer than 1 ms; the name of a rail past the last is empty",
+        power,
+    ),
+];
+
+/// The table of an extension, if it is offered and at least as large as `T`.
+fn table<T>(plugin: &Plugin, name: &str) -> Result<&'static T, Outcome> {
+    let table = plugin.extension(name.as_bytes())?;
+    if table.is_null() {
+        return Err(Outcome::skipped(format!("{name} is not offered")));
+    }
+    // SAFETY: not NULL; every table starts with struct_size.
+    let size = unsafe { *table.cast::<u32>() } as usize;
+    if size < size_of::<T>() {
+        let seen = format!("the table of {name} has struct_size {size}, version 1 has {}", size_of::<T>());
+        return Err(Outcome::failed(seen, "set it to its sizeof"));
+    }
+    // SAFETY: as large as `T`, and it lives until the process ends.
+    Ok(unsafe { &*table.cast::<T>() })
+}
+
+fn device(b: &Bench) -> Checked {
+    let get = table::<EbDeviceV1>(&b.plugin, EB_EXT_DEVICE)?.get;
+    let get = get.ok_or_else(|| Outcome::failed("eb_device_v1.get is NULL", "offer it whole or not at all"))?;
+    let count = b.plugin.probe()?.map_or(0, |p| p.device_count);
+    for newer in [false, true] {
+        for index in 0..=count {
+            let empty = EbDevice {
+                struct_size: size::<EbDevice>(newer),
+                cores: 0,
+                name: EbStr::EMPTY,
+                driver: EbStr::EMPTY,
+                memory_bytes: 0,
+                memory_free_bytes: 0,
+            };
+            let mut out = Guarded::new(empty, newer);
+            // SAFETY: both structs live for the call and carry their size.
+            let answer = b.plugin.call("eb_device_v1.get", |error| unsafe { get(index, out.pointer(), error) })?;
+            out.intact("eb_device", newer)?;
+            match answer {
+                Ok(()) if index == count => {
+                    let seen = format!("device {index} is described, probe() tells {count}");
+                    return Err(Outcome::failed(seen, "EB_ERR_INVALID past the last"));
+                }
+                Err(r) if index < count || r.status != EB_ERR_INVALID => {
+                    let seen = format!("device {index} of {count}: {r}");
+                    return Err(Outcome::failed(seen, "describe each device; EB_ERR_INVALID past the last"));
+                }
+                _ => {}
+            }
+            let device = out.value();
+            // SAFETY: strings of a device live until the process ends.
+            let (name, driver) = unsafe { (device.name.bytes(), device.driver.bytes()) };
+            if index < count && (name.is_empty() || [name, driver].iter().any(|t| std::str::from_utf8(t).is_err())) {
+                let seen = format!("device {index} has no name, or one that is not UTF-8");
+                return Err(Outcome::failed(seen, "name it: \"RK3588 NPU\""));
+            }
+            if device.memory_bytes > 0 && device.memory_free_bytes > device.memory_bytes {
+                let seen = format!("device {index} has more free memory than memory");
+                return Err(Outcome::failed(seen, "both are bytes"));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn power(b: &Bench) -> Checked {
+    let power = table::<EbPowerV1>(&b.plugin, EB_EXT_POWER)?;
+    let (Some(name), Some(read)) = (power.name, power.read) else {
+        return Err(Outcome::failed("a function of eb_power_v1 is NULL", "offer it whole or not at all"));
+    };
+    // SAFETY: the argument is a number; the name lives until the process ends.
+    let name_of = |rail| unsafe { name(rail).bytes() };
+    if !name_of(power.n_rails).is_empty() {
+        return Err(Outcome::failed("a rail past the last has a name", "give the empty string"));
+    }
+    // Also with a model loaded, as in a run.
+    let session = b.open()?;
+    session.well(&Ask::text("Hello", 4))?;
+    let mut slowest = 0f64;
+    for rail in 0..power.n_rails {
+        if name_of(rail).is_empty() || std::str::from_utf8(name_of(rail)).is_err() {
+            return Err(Outcome::failed(
+                format!("rail {rail} has no name, or one that is not UTF-8"),
+                "name it: \"NPU\"",
+            ));
+        }
+        for _ in 0..20 {
+            let mut watts = f64::NAN;
+            let start = Instant::now();
+            // SAFETY: the number and the error live for the call.
+            let answer = b.plugin.call("eb_power_v1.read", |error| unsafe { read(rail, &mut watts, error) })?;
+            slowest = slowest.max(start.elapsed().as_secs_f64() * 1e3);
+            answer.map_err(|r| Outcome::failed(format!("rail {rail}: {r}"), "offer only rails that can be read"))?;
+            if !(0.0..=10_000.0).contains(&watts) {
+                let seen = format!("rail {rail} reads {watts} W");
+                return Err(Outcome::failed(seen, "watts, not milliwatts, and never below 0"));
+            }
+        }
+    }
+    if slowest > READ_MS * 3.0 {
+        let seen = format!("reading a rail took {slowest:.1} ms");
+        return Err(Outcome::warning(seen, "no longer than 1 ms: it is read at up to 100 Hz while the model runs"));
+    }
+    Ok(())
+}
