@@ -113,7 +113,7 @@ impl Client {
     /// Loads backend and model.
     pub fn open(&mut self, open: Open, timeout: Duration) -> Result<Opened, HostError> {
         match self.call(&ToHost::Open(open), timeout, "loading")? {
-            FromHost::Opened(opened) => Ok(opened),
+            FromHost::Opened(opened) => Ok(*opened),
             other => Err(self.nonsense(&other)),
         }
     }
@@ -198,7 +198,7 @@ impl Client {
     fn receive(&mut self, timeout: Duration, during: &'static str) -> Result<FromHost, HostError> {
         let deadline = Instant::now() + timeout;
         loop {
-            match self.decoder.next() {
+            match self.decoder.message() {
                 Ok(Some(message)) => return Ok(message),
                 Ok(None) => {}
                 Err(e) => {

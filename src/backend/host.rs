@@ -84,6 +84,11 @@ pub(super) fn live_and_die_with_controller() -> io::Result<()> {
     rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
     let none = rustix::process::Rlimit { current: Some(0), maximum: Some(0) };
     rustix::process::setrlimit(rustix::process::Resource::Core, none)?;
+    // Rust's own handlers, meant for stack overflows, let a signal that was sent from outside pass once.
+    for signal in [libc::SIGSEGV, libc::SIGBUS] {
+        // SAFETY: SIG_DFL installs no code, and no other thread runs yet.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    }
     // Raising one's own score needs no privilege; where /proc is not writable it stays as it is.
     let _ = std::fs::write("/proc/self/oom_score_adj", "500");
     Ok(())
@@ -102,7 +107,7 @@ fn read_frames(mut socket: UnixStream, queue: mpsc::Sender<ToHost>, aborter: Sha
     let mut decoder = Decoder::default();
     let mut buffer = vec![0; 64 << 10];
     loop {
-        match decoder.next() {
+        match decoder.message() {
             Ok(Some(ToHost::Abort)) => {
                 if let Some(aborter) = aborter.lock().unwrap_or_else(|e| e.into_inner()).as_ref() {
                     // SAFETY: the worker takes the aborter away, under this lock, before it closes the session.
@@ -161,7 +166,7 @@ impl Drop for Worker {
 impl Worker {
     fn handle(&mut self, message: ToHost) -> FromHost {
         let answer = match message {
-            ToHost::Open(open) => self.open(open).map(FromHost::Opened),
+            ToHost::Open(open) => self.open(open).map(|o| FromHost::Opened(Box::new(o))),
             ToHost::Close => {
                 self.close();
                 Ok(FromHost::Done)

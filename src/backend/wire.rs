@@ -37,7 +37,7 @@ pub enum FromHost {
         protocol: u32,
         pid: u32,
     },
-    Opened(Opened),
+    Opened(Box<Opened>),
     Generated(Vec<Generation>),
     Scored(Vec<Scoring>),
     Tokens(Vec<i32>),
@@ -274,7 +274,7 @@ impl Decoder {
     }
 
     /// The next whole message, `None` when more bytes are needed. After an error the stream is lost.
-    pub fn next<T: DeserializeOwned>(&mut self) -> Result<Option<T>, FrameError> {
+    pub fn message<T: DeserializeOwned>(&mut self) -> Result<Option<T>, FrameError> {
         let rest = &self.buffer[self.start..];
         let Some((head, body)) = rest.split_first_chunk::<4>() else { return Ok(None) };
         let len = u32::from_le_bytes(*head) as usize;
@@ -339,7 +339,7 @@ mod tests {
             let mut got = Vec::new();
             for piece in stream.chunks(cut) {
                 decoder.push(piece);
-                while let Some(message) = decoder.next::<ToHost>().unwrap() {
+                while let Some(message) = decoder.message::<ToHost>().unwrap() {
                     got.push(message);
                 }
             }
@@ -351,7 +351,7 @@ mod tests {
             let mut decoder = Decoder::default();
             decoder.push(&bytes);
             for _ in 0..10 {
-                if !matches!(decoder.next::<FromHost>(), Ok(Some(_))) {
+                if !matches!(decoder.message::<FromHost>(), Ok(Some(_))) {
                     break;
                 }
             }
@@ -362,6 +362,6 @@ mod tests {
     fn a_frame_that_claims_gigabytes_is_refused_at_once() {
         let mut decoder = Decoder::default();
         decoder.push(&u32::MAX.to_le_bytes());
-        assert_eq!(decoder.next::<FromHost>(), Err(FrameError::TooLong(u32::MAX as usize)));
+        assert_eq!(decoder.message::<FromHost>(), Err(FrameError::TooLong(u32::MAX as usize)));
     }
 }

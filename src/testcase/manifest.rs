@@ -7,6 +7,7 @@ use crate::sense::board::Board;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
@@ -124,9 +125,9 @@ fn now() -> String {
 
 fn hash_into(hashes: &mut BTreeMap<String, FileHash>, path: &Path) -> io::Result<()> {
     let key = path.to_string_lossy().into_owned();
-    if !hashes.contains_key(&key) {
+    if let Entry::Vacant(entry) = hashes.entry(key) {
         let hash = hash_path(path).map_err(|e| io::Error::new(e.kind(), format!("{}: {e}", path.display())))?;
-        hashes.insert(key, hash);
+        entry.insert(hash);
     }
     Ok(())
 }
