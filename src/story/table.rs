@@ -1,12 +1,13 @@
-//! The leaderboard on a terminal. It must not know how the order came about.
+//! The leaderboard on a terminal: medians of latencies, means over tasks. It must not know how the order came
+//! about.
 
 use super::rank::Place;
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 
 /// Figures that stand in the table when at least one place has them: column, heading, decimals.
 const FIGURES: &[(&str, &str, usize)] = &[
-    ("ttft_ms_p50", "TTFT p50 ms", 1),
-    ("e2e_ms_p50", "e2e p50 ms", 1),
+    ("ttft_ms_p50", "TTFT ms", 1),
+    ("e2e_ms_p50", "e2e ms", 1),
     ("prefill_tok_s", "prefill tok/s", 0),
     ("decode_tok_s", "decode tok/s", 1),
     ("rss_peak_mib", "peak MiB", 0),
@@ -49,7 +50,10 @@ pub fn leaderboard(places: &[Place]) -> String {
     table.set_header(header);
     for (i, place) in places.iter().enumerate() {
         let mut cells: Vec<String> = vec![(i + 1).to_string()];
-        cells.extend(texts.iter().map(|t| file_name(place.text(t)).to_owned()));
+        cells.extend(texts.iter().map(|&t| match t {
+            "params" => differing(place.text(t), places),
+            _ => file_name(place.text(t)).to_owned(),
+        }));
         cells.push(percent(place.number("acc")));
         for task in &tasks {
             let row = place.rows.iter().find(|r| r.get("task") == *task);
@@ -74,6 +78,12 @@ pub fn leaderboard(places: &[Place]) -> String {
 
 fn percent(share: Option<f64>) -> String {
     share.map_or(String::new(), |s| format!("{:.1}", s * 100.0))
+}
+
+/// Of `params` (`threads=1 n_ctx=1024`), those that are not the same for all places.
+fn differing(params: &str, places: &[Place]) -> String {
+    let everywhere = |pair: &str| places.iter().all(|p| p.text("params").split(' ').any(|other| other == pair));
+    params.split(' ').filter(|pair| !everywhere(pair)).collect::<Vec<_>>().join(" ")
 }
 
 /// The last part of a path; models and plugins are told apart by it well enough in a table.
