@@ -3,6 +3,8 @@
 
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
+pub mod reference;
+
 use edgebench_abi::*;
 use std::ffi::c_void;
 use std::path::{Path, PathBuf};
