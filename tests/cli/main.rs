@@ -6,4 +6,5 @@ mod conform;
 mod faults;
 #[cfg(feature = "llama")]
 mod llama;
+mod real;
 mod run;
