@@ -37,8 +37,11 @@ static eb_status open_model(const eb_open_params *p, eb_session **out, eb_error 
     *out = NULL;
     for (i = 0; i < p->n_params; i++) {
         eb_str value = p->params[i].value;
-        if (!eb_str_eq(p->params[i].key, "n_ctx") || value.len == 0 || value.len > 8)
-            return eb_fail(error, EB_ERR_INVALID, "unknown parameter or bad value; there is n_ctx, a number of tokens");
+        if (!eb_str_eq(p->params[i].key, "n_ctx") || value.len == 0 || value.len > 8) {
+            snprintf(text, sizeof text, "unknown parameter or bad value: `%.*s`; there is n_ctx, a number of tokens",
+                     (int)p->params[i].key.len, p->params[i].key.ptr);
+            return eb_fail(error, EB_ERR_INVALID, text);
+        }
         memcpy(text, value.ptr, value.len);
         text[value.len] = '\0';
         n_ctx = (uint32_t)strtoul(text, NULL, 10);
@@ -74,8 +77,7 @@ static eb_status info(eb_session *s, eb_info *out, eb_error *error) {
 static eb_status tokenize(eb_session *s, eb_str text, uint64_t flags, int32_t *tokens, size_t capacity,
                           size_t *n_tokens, eb_error *error) {
     size_t i;
-    (void)s;
-    (void)flags;
+    (void)s, (void)flags;
     *n_tokens = text.len;
     for (i = 0; i < text.len && i < capacity; i++) tokens[i] = (unsigned char)text.ptr[i];
     return text.len <= capacity ? EB_OK : eb_fail(error, EB_ERR_BUFFER, "the buffer is too small");
@@ -94,7 +96,7 @@ static eb_status detokenize(eb_session *s, const int32_t *tokens, size_t n, char
 static void run(eb_session *s, const eb_request *r, const eb_sink *sink) {
     eb_event e;
     uint32_t i;
-    size_t n = r->n_tokens ? r->n_tokens : r->text.len, k;
+    size_t n = r->n_tokens ? r->n_tokens : r->text.len;
     memset(&e, 0, sizeof e);
     e.struct_size = sizeof e;
     e.request_id = r->id;
@@ -115,19 +117,15 @@ static void run(eb_session *s, const eb_request *r, const eb_sink *sink) {
     for (i = 0; i < r->max_new && n > 0 && n + i < s->n_ctx && !s->aborted; i++) {
         /* SDK: make the next token here. Stop at the end of the answer unless EB_REQUEST_IGNORE_EOS is set. */
         char byte = r->n_tokens ? (char)r->tokens[i % n] : r->text.ptr[i % n];
-        int stop = 0;
         e.kind = EB_EVENT_TOKEN;
         e.token = (unsigned char)byte;
         e.text.ptr = &byte;
         e.text.len = 1;
         if (sink->event(sink->user, &e)) e.finish = EB_FINISH_SINK;
-        /* Stop strings of one byte; longer ones are left to the host, which cuts the text. */
-        for (k = 0; k < r->n_stop; k++) stop |= r->stop[k].len == 1 && r->stop[k].ptr[0] == byte;
-        if (stop) e.finish = EB_FINISH_STOP;
+        /* Stop strings are left to the host, which cuts the text; a real backend stops there to save time. */
         if (e.finish != EB_FINISH_LENGTH) break;
     }
-    e.kind = EB_EVENT_DONE;
-    e.text.len = 0;
+    e.kind = EB_EVENT_DONE, e.text.len = 0;
     if (s->aborted) e.finish = EB_FINISH_ABORTED;
     sink->event(sink->user, &e);
 }

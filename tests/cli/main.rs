@@ -6,5 +6,6 @@ mod conform;
 mod faults;
 #[cfg(feature = "llama")]
 mod llama;
+mod plugins;
 mod real;
 mod run;

@@ -8,8 +8,8 @@ use edgebench_abi::*;
 use std::ffi::{c_char, c_void};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// SDK: the handle of the loaded model goes here.
 struct Session {
+    // SDK: the handle of the loaded model goes here.
     n_ctx: u32,
     aborted: AtomicBool,
 }
@@ -17,8 +17,7 @@ struct Session {
 unsafe extern "C" fn probe(out: *mut EbProbe, _error: *mut EbError) -> EbStatus {
     // SAFETY: the host passes a struct of this version.
     let out = unsafe { &mut *out };
-    // SDK: how many NPUs are there? 0 and a note if none.
-    (out.device_count, out.runtime, out.device) = (1, EbStr::new("no SDK 1.0"), EbStr::new("CPU"));
+    (out.device_count, out.runtime, out.device) = (1, EbStr::new("no SDK 1.0"), EbStr::new("CPU")); // SDK: how many NPUs?
     EB_OK
 }
 
@@ -62,45 +61,25 @@ unsafe extern "C" fn info(session: *mut EbSession, out: *mut EbInfo, _error: *mu
 }
 
 // SDK: your tokenizer, if the CPU can reach it; then say EB_INFO_TOKENIZER in info().
-type N = usize;
-unsafe extern "C" fn tokenize(
-    _: *mut EbSession,
-    _: EbStr,
-    _: u64,
-    _: *mut i32,
-    _: N,
-    _: *mut N,
-    e: *mut EbError,
-) -> EbStatus {
+#[rustfmt::skip]
+unsafe extern "C" fn tokenize(_: *mut EbSession, _: EbStr, _: u64, _: *mut i32, _: usize, _: *mut usize, e: *mut EbError) -> EbStatus {
     // SAFETY: the host passes an error.
     fail(unsafe { &mut *e }, EB_ERR_UNSUPPORTED, "the tokenizer sits on the device")
 }
 
-unsafe extern "C" fn detokenize(
-    s: *mut EbSession,
-    _: *const i32,
-    n: N,
-    _: *mut c_char,
-    _: N,
-    l: *mut N,
-    e: *mut EbError,
-) -> EbStatus {
-    // SAFETY: passed on.
-    unsafe { tokenize(s, EbStr::EMPTY, 0, std::ptr::null_mut(), n, l, e) }
+#[rustfmt::skip]
+unsafe extern "C" fn detokenize(_: *mut EbSession, _: *const i32, _: usize, _: *mut c_char, _: usize, _: *mut usize, e: *mut EbError) -> EbStatus {
+    // SAFETY: the host passes an error.
+    fail(unsafe { &mut *e }, EB_ERR_UNSUPPORTED, "the tokenizer sits on the device")
 }
 
-unsafe extern "C" fn generate(
-    session: *mut EbSession,
-    requests: *const *const EbRequest,
-    n: usize,
-    sink: *const EbSink,
-    error: *mut EbError,
-) -> EbStatus {
+#[rustfmt::skip]
+unsafe extern "C" fn generate(session: *mut EbSession, requests: *const *const EbRequest, n: usize, sink: *const EbSink, error: *mut EbError) -> EbStatus {
     // SAFETY: an open session, n requests and a sink, all alive for the call.
     let (session, sink, requests) =
         unsafe { (&*session.cast::<Session>(), &*sink, std::slice::from_raw_parts(requests, n)) };
     session.aborted.store(false, Ordering::Relaxed);
-    // SAFETY: as above; the sink's function is never NULL.
+    // SAFETY: as above.
     requests
         .iter()
         .for_each(|r| unsafe { run(session, &**r, &|event| sink.event.is_some_and(|f| f(sink.user, event) != 0)) });
@@ -130,8 +109,7 @@ fn run(session: &Session, r: &EbRequest, send: &dyn Fn(&EbEvent) -> bool) {
             finish = EB_FINISH_ABORTED;
             break;
         }
-        // SDK: make the next token here. Stop at the end of the answer unless EB_REQUEST_IGNORE_EOS is set. Stop
-        // strings are left to the host, which cuts the text; a real backend stops at them to save time.
+        // SDK: make the next token here; stop at its end of answer (unless IGNORE_EOS is set) and at stop strings.
         let text = EbStr::from_bytes(std::slice::from_ref(byte));
         if send(&EbEvent { token: i32::from(*byte), text, ..EbEvent::new(EB_EVENT_TOKEN, r.id) }) {
             finish = EB_FINISH_SINK;
@@ -148,6 +126,7 @@ unsafe extern "C" fn abort(session: *mut EbSession) {
     // SAFETY: the session is open, and only its atomic is touched: this may be another thread.
     unsafe { (*session.cast::<Session>()).aborted.store(true, Ordering::Relaxed) }
 }
+
 unsafe extern "C" fn get_extension(_name: EbStr) -> *const c_void {
     std::ptr::null()
 }
@@ -157,20 +136,12 @@ fn fail(error: &mut EbError, code: EbStatus, message: &str) -> EbStatus {
     code
 }
 
+#[rustfmt::skip]
 static TABLE: EbBackend = EbBackend {
-    struct_size: size_of::<EbBackend>() as u32,
-    abi_minor: EB_ABI_MINOR,
-    name: EbStr::new("template"),
-    version: EbStr::new("0.1"),
-    probe: Some(probe),
-    open: Some(open),
-    close: Some(close),
-    info: Some(info),
-    tokenize: Some(tokenize),
-    detokenize: Some(detokenize),
-    generate: Some(generate),
-    reset: Some(reset),
-    abort: Some(abort),
+    struct_size: size_of::<EbBackend>() as u32, abi_minor: EB_ABI_MINOR,
+    name: EbStr::new("template"), version: EbStr::new("0.1"),
+    probe: Some(probe), open: Some(open), close: Some(close), info: Some(info), tokenize: Some(tokenize),
+    detokenize: Some(detokenize), generate: Some(generate), reset: Some(reset), abort: Some(abort),
     get_extension: Some(get_extension),
 };
 

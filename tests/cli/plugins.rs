@@ -1,0 +1,133 @@
+//! What the loader makes of a plugin's file and table: other versions work, broken ones are refused in words.
+
+use crate::common::{Bench, both_tasks, root};
+use crate::conform::passes_conform;
+use std::path::Path;
+use std::process::Command;
+
+/// The mock backend with one piece of its source changed, as `name` in the bench's folder.
+fn mock_with(bench: &Bench, name: &str, old: &str, new: &str, flags: &[&str]) {
+    let source = std::fs::read_to_string(root().join("backends/mock/mock.c")).unwrap();
+    assert!(source.contains(old), "mock.c has changed, `{old}` is not there");
+    let file = bench.write("variant.c", source.replacen(old, new, 1));
+    compile(bench.path(), &[&["-o", name, file.to_str().unwrap(), "-lm", "-lpthread"], flags].concat());
+}
+
+/// `cc -shared` in `folder`.
+fn compile(folder: &Path, arguments: &[&str]) {
+    let mut cc = Command::new("cc");
+    cc.current_dir(folder).args(["-std=c99", "-w", "-shared", "-fPIC", "-I"]).arg(root().join("backends"));
+    let out = cc.args(arguments).output().unwrap();
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+}
+
+/// Runs both tasks on `./plugin.so`; the status and reason of each case.
+fn run(bench: &Bench) -> Vec<(String, String)> {
+    let tasks = both_tasks(bench);
+    bench.write("job.toml", format!("[[object]]\nname = \"x\"\nbackend = \"./plugin.so\"\n{tasks}"));
+    bench.run();
+    bench.cases().iter().map(|r| (r.get("status").to_owned(), r.get("reason").to_owned())).collect()
+}
+
+#[test]
+fn a_plugin_of_a_newer_minor_version_works() {
+    for (old, new) in [
+        // A longer table of a later version, and longer events.
+        ("sizeof(eb_backend), EB_ABI_MINOR,", "sizeof(eb_backend) + 64, 9,"),
+        ("e.struct_size = sizeof e;", "e.struct_size = sizeof e + 16;"),
+    ] {
+        let bench = Bench::new();
+        mock_with(&bench, "plugin.so", old, new, &[]);
+        assert!(run(&bench).iter().all(|(status, _)| status == "ok"), "{new}");
+    }
+}
+
+#[test]
+fn a_broken_table_is_refused_with_what_is_wrong() {
+    for (old, new, words) in [
+        ("sizeof(eb_backend), EB_ABI_MINOR,", "64, 0,", "its table has 64 bytes"),
+        ("mock_generate, mock_reset,", "mock_generate, 0,", "the function `reset` of the table is NULL"),
+        ("mock_open,", "0,", "the function `open` of the table is NULL"),
+        ("return &table;", "return 0;", "the plugin needs a newer edgebench"),
+        ("*eb_backend_v1(", "*eb_backend_v2(", "the function eb_backend_v1 is missing"),
+    ] {
+        let bench = Bench::new();
+        mock_with(&bench, "plugin.so", old, new, &[]);
+        for (status, reason) in run(&bench) {
+            assert_eq!(status, "unsupported", "{new}: {reason}");
+            assert!(reason.contains(words), "{new}: {reason}");
+        }
+    }
+}
+
+#[test]
+fn a_missing_library_is_named() {
+    let bench = Bench::new();
+    let stub = bench.write("stub.c", "int stub(void) { return 1; }\n");
+    compile(bench.path(), &["-o", "libvendorsdk.so", stub.to_str().unwrap()]);
+    let flags = ["-Wl,--no-as-needed", "-L.", "-lvendorsdk"];
+    mock_with(&bench, "plugin.so", "(void)host_minor;", "(void)host_minor;", &flags);
+    // Beside the plugin it is found, without any setting.
+    assert!(run(&bench).iter().all(|(status, _)| status == "ok"));
+    std::fs::remove_file(bench.path().join("libvendorsdk.so")).unwrap();
+    std::fs::remove_dir_all(bench.path().join("out")).unwrap();
+    for (status, reason) in run(&bench) {
+        assert_eq!(status, "unsupported");
+        assert!(reason.contains("libvendorsdk.so"), "{reason}");
+    }
+}
+
+#[test]
+fn a_plugin_for_another_machine_is_refused_before_anything_runs() {
+    let bench = Bench::new();
+    mock_with(&bench, "plugin.so", "(void)host_minor;", "(void)host_minor;", &[]);
+    let mut bytes = std::fs::read(bench.path().join("plugin.so")).unwrap();
+    // e_machine: RISC-V.
+    bytes[18..20].copy_from_slice(&243u16.to_le_bytes());
+    bench.write("plugin.so", &bytes);
+    let tasks = both_tasks(&bench);
+    bench.write("job.toml", format!("[[object]]\nname = \"x\"\nbackend = \"./plugin.so\"\n{tasks}"));
+    let (code, stderr) = bench.run();
+    assert_eq!(code, 2);
+    assert!(stderr.contains("job.toml:3: the plugin \"./plugin.so\" is built for riscv64, this board is"), "{stderr}");
+    bench.write("plugin.so", "hello");
+    assert!(bench.run().1.contains("is not a shared library"));
+}
+
+#[test]
+fn a_host_writes_nothing_where_the_kernel_sees_to_it() {
+    let bench = Bench::new();
+    let attempt = "fclose(fopen(\"written\", \"w\"));";
+    mock_with(&bench, "plugin.so", "pause_us(m->load_us);", attempt, &[]);
+    let statuses = run(&bench);
+    let manifest: serde_json::Value = serde_json::from_str(&bench.out("manifest.json")).unwrap();
+    if manifest["instances"].as_object().unwrap().is_empty() {
+        // fopen() gave NULL, and fclose(NULL) is a crash: nothing was written.
+        assert!(statuses.iter().all(|(status, _)| status == "crashed"), "{statuses:?}");
+        assert!(!bench.path().join("written").exists());
+    } else {
+        println!("skipped: no Landlock here ({})", manifest["instances"]["x"]["sandbox"]);
+    }
+    // With the sandbox off it may.
+    std::fs::remove_dir_all(bench.path().join("out")).unwrap();
+    let job = std::fs::read_to_string(bench.path().join("job.toml")).unwrap();
+    bench.write("job.toml", format!("[job]\nsandbox = \"off\"\n{job}"));
+    assert_eq!(bench.run().0, 0);
+    assert!(bench.path().join("written").exists());
+    let manifest: serde_json::Value = serde_json::from_str(&bench.out("manifest.json")).unwrap();
+    assert_eq!(manifest["instances"]["x"]["sandbox"], "off: the job says so");
+}
+
+#[test]
+fn the_templates_pass_conform_and_run_a_job() {
+    let bench = Bench::new();
+    let source = root().join("backends/template/template.c");
+    compile(bench.path(), &["-Wall", "-Wextra", "-Werror", "-pedantic", "-o", "plugin.so", source.to_str().unwrap()]);
+    passes_conform(&bench, "./plugin.so");
+    // Multiple choice needs eb.score/1, which the template does not have.
+    let statuses: Vec<String> = run(&bench).into_iter().map(|(status, _)| status).collect();
+    assert_eq!(statuses, ["ok", "unsupported"]);
+    let rust = assert_cmd::cargo::cargo_bin("edgebench").with_file_name("libedgebench_template.so");
+    assert!(rust.exists(), "{} is missing: cargo build --release --workspace", rust.display());
+    passes_conform(&bench, rust.to_str().unwrap());
+}
