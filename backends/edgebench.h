@@ -264,7 +264,7 @@ typedef struct eb_backend {
     eb_str name;        /* "llama", "rkllm", ...: lower case, no spaces */
     eb_str version;     /* of the plugin */
 
-    /* [host] Can it run here? Loads no model. EB_OK with device_count 0 means: no, and note says why. */
+    /* [host] Can it run here? Loads no model; may be called again after open(). EB_OK with device_count 0 means: no, and note says why. */
     eb_status (*probe)(eb_probe *out, eb_error *error);
 
     /* [host] Loads params->model. On success *out is a session, on failure it is NULL and nothing is

@@ -498,7 +498,20 @@ static void mock_abort(eb_session *m) { m->aborted = 1; }
 
 static const eb_score_v1 score_v1 = {sizeof(eb_score_v1), 0, mock_score};
 
+static eb_status mock_device(uint32_t index, eb_device *out, eb_error *error) {
+    if (index > 0) return eb_fail(error, EB_ERR_INVALID, "there is one device");
+    out->cores = 1;
+    out->name = str("mock device");
+    out->driver = str("none 1.0");
+    out->memory_bytes = 1 << 20;
+    out->memory_free_bytes = 1 << 19;
+    return EB_OK;
+}
+
+static const eb_device_v1 device_v1 = {sizeof(eb_device_v1), 0, mock_device};
+
 static const void *mock_get_extension(eb_str name) {
+    if (eb_str_eq(name, EB_EXT_DEVICE)) return &device_v1;
     if (offer_score && eb_str_eq(name, EB_EXT_SCORE)) return &score_v1;
     return NULL;
 }

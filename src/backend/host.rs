@@ -193,7 +193,10 @@ impl Worker {
         let start = now_ns();
         let session = backend.open(&open.model, &open.params)?;
         let load_ns = now_ns() - start;
-        let opened = Opened { load_ns, sandbox, ..describe(&backend, &session, probe)? };
+        // Once more: some SDKs know what they run on only now.
+        let probe = backend.probe().unwrap_or(probe);
+        let devices = backend.devices(probe.devices);
+        let opened = Opened { load_ns, sandbox, devices, ..describe(&backend, &session, probe)? };
         *self.aborter.lock().unwrap_or_else(|e| e.into_inner()) = Some(session.aborter());
         self.session = Some(session);
         Ok(opened)

@@ -3,7 +3,7 @@
 
 use super::abi::*;
 use super::sink::{Collector, Progress, Violation};
-use super::wire::{Failure, FailureKind};
+use super::wire::{Device, Failure, FailureKind};
 use std::ffi::c_void;
 use std::marker::PhantomData;
 use std::ptr::{self, NonNull};
@@ -122,6 +122,43 @@ impl Backend {
         let raw = NonNull::new(raw)
             .ok_or_else(|| Failure::new(FailureKind::Internal, "open() returned EB_OK without a session"))?;
         Ok(Session { raw, backend: *self, score: self.score_extension(), _bound: PhantomData })
+    }
+
+    /// The devices that `eb.device/1` describes, at most `count`; none where it is not offered.
+    pub fn devices(&self, count: u32) -> Vec<Device> {
+        // SAFETY: the name is borrowed for the call; a table that is returned lives until the process ends.
+        let table = unsafe { (self.functions.get_extension)(EbStr::new(EB_EXT_DEVICE)) }.cast::<EbDeviceV1>();
+        // SAFETY: not NULL; every version starts with struct_size, and `get` is read only if it is inside.
+        let get = unsafe {
+            if table.is_null() || ((*table).struct_size as usize) < size_of::<EbDeviceV1>() {
+                None
+            } else {
+                (*table).get
+            }
+        };
+        let Some(get) = get else { return Vec::new() };
+        let one = |index| {
+            let mut device = EbDevice {
+                struct_size: size_of::<EbDevice>() as u32,
+                cores: 0,
+                name: EbStr::EMPTY,
+                driver: EbStr::EMPTY,
+                memory_bytes: 0,
+                memory_free_bytes: 0,
+            };
+            // SAFETY: both structs live for the call and carry their size.
+            let status = unsafe { get(index, &mut device, &mut EbError::new()) };
+            // SAFETY: strings of a device live until the process ends.
+            let text = |s: EbStr| unsafe { s.to_string_lossy() };
+            (status == EB_OK).then(|| Device {
+                name: text(device.name),
+                driver: text(device.driver),
+                cores: device.cores,
+                memory_bytes: device.memory_bytes,
+                memory_free_bytes: device.memory_free_bytes,
+            })
+        };
+        (0..count).map_while(one).collect()
     }
 
     fn score_extension(&self) -> Option<EbScoreFn> {

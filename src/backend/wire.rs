@@ -69,6 +69,8 @@ pub struct Opened {
     pub backend_version: String,
     pub runtime: String,
     pub device: String,
+    /// `eb.device/1`, where it is offered.
+    pub devices: Vec<Device>,
     /// What keeps the host from writing: `landlock`, or `off` and why.
     pub sandbox: String,
     /// Time that `open` took, in ns.
@@ -88,6 +90,16 @@ pub struct Opened {
     pub can_sample: bool,
     /// `eb.score/1` is there: multiple choice by log-likelihood works.
     pub can_score: bool,
+}
+
+/// A device that a backend can run on. Unknown numbers are 0, unknown texts empty.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Device {
+    pub name: String,
+    pub driver: String,
+    pub cores: u32,
+    pub memory_bytes: u64,
+    pub memory_free_bytes: u64,
 }
 
 /// One prompt to continue.

@@ -1,7 +1,7 @@
 //! manifest.json: what was run, on what, and when. It owns the hashes of models and datasets; it must not know
 //! results.
 
-use crate::backend::wire::Opened;
+use crate::backend::wire::{Device, Opened};
 use crate::job::Job;
 use crate::sense::board::Board;
 use serde::Serialize;
@@ -47,6 +47,8 @@ pub struct Loaded {
     pub backend_version: String,
     pub runtime: String,
     pub device: String,
+    /// What `eb.device/1` says; empty where a backend does not offer it.
+    pub devices: Vec<Device>,
     /// What kept the host from writing.
     pub sandbox: String,
     pub architecture: String,
@@ -68,6 +70,7 @@ impl From<Opened> for Loaded {
             backend_version: o.backend_version,
             runtime: o.runtime,
             device: o.device,
+            devices: o.devices,
             sandbox: o.sandbox,
             architecture: o.architecture,
             quantization: o.quantization,

@@ -26,6 +26,7 @@ fn a_run_leaves_its_four_files_and_prints_the_leaderboard() {
     let manifest: serde_json::Value = serde_json::from_str(&bench.out("manifest.json")).unwrap();
     assert_eq!(manifest["n_cases"], 4);
     assert_eq!(manifest["instances"]["mock.1"]["backend"], "mock");
+    assert_eq!(manifest["instances"]["mock.1"]["devices"][0]["driver"], "none 1.0");
     assert!(manifest["end"].is_string());
     assert_eq!(manifest["datasets"].as_object().unwrap().len(), 2);
 }
