@@ -77,7 +77,7 @@ fn continue_one(
     let start = Instant::now();
     session.prefill(prompt)?;
     let prefill = start.elapsed();
-    if sink.prefilled(id, prompt.len()) {
+    if sink.prefilled(id, prompt.len(), 0) {
         return Ok(Done { finish: EB_FINISH_SINK, prefill, decode: Duration::ZERO });
     }
 

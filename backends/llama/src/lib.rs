@@ -2,10 +2,7 @@
 //! It must not know jobs, datasets, hosts or clocks: a host calls the table, and the sink stamps the time.
 //! Map: `entry` (C boundary) → `preflight`, `session`, `generate`, `score` → `gguf`, `memory`, `params`, … (pure).
 
-mod cpu;
 mod entry;
-mod failure;
-mod ffi;
 mod generate;
 pub mod gguf;
 mod log;
@@ -16,10 +13,10 @@ mod probe;
 mod sampler;
 mod score;
 mod session;
-mod sink;
 mod tokenizer;
 
 use edgebench_abi::{EB_ABI_MINOR, EbBackend, EbScoreV1, EbStr};
+use edgebench_plugin::{cpu, failure, ffi, sink};
 
 pub use failure::Failure;
 pub use preflight::inspect;

@@ -70,7 +70,7 @@ fn score_one(session: &mut Session, id: u64, request: &Request, sink: &Sink) -> 
     let start = Instant::now();
     session.prefill(context)?;
     let prefill = start.elapsed();
-    if sink.prefilled(id, context.len()) {
+    if sink.prefilled(id, context.len(), 0) {
         return Ok(Done { finish: EB_FINISH_SINK, prefill, decode: Duration::ZERO });
     }
 

@@ -3,11 +3,8 @@
 //! Map: `entry` (C boundary) → `session`, `generate`, `score` → `genai`, `libs` (vendor) and pure modules.
 
 mod control;
-mod cpu;
 mod device;
 mod entry;
-mod failure;
-mod ffi;
 mod genai;
 mod generate;
 mod libs;
@@ -17,11 +14,11 @@ mod requests;
 mod sampler;
 mod score;
 mod session;
-mod sink;
 mod stop;
 mod tokenizer;
 
 use edgebench_abi::{EB_ABI_MINOR, EbBackend, EbDeviceV1, EbScoreV1, EbStr};
+use edgebench_plugin::{cpu, failure, ffi, sink};
 
 static TABLE: EbBackend = EbBackend {
     struct_size: size_of::<EbBackend>() as u32,

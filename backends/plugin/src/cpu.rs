@@ -1,6 +1,6 @@
 //! How many threads suit this machine: the physical cores that this process may use.
 //! It reads `/proc/self/status` and `/sys/devices/system/cpu` below a given root, so that a fixture tests it.
-//! It must not know llama.cpp.
+//! It must not know any SDK.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -8,8 +8,9 @@ use std::path::Path;
 
 /// Physical cores in the affinity mask of the process, at least 1.
 ///
-/// llama.cpp's threads meet at a spinning barrier after each operation: one thread too many (a second one on a core,
-/// or one without a core) makes all of them wait, so this counts cores, not hardware threads.
+/// Matrix products are bound by arithmetic units and memory, which hardware threads of one core share, and llama.cpp's
+/// threads meet at a spinning barrier after each operation, where one thread too many makes all of them wait: so this
+/// counts cores. ONNX Runtime's own default, half of the hardware threads but at most 16, knows neither affinity nor quota.
 pub fn usable_cores(root: &Path) -> usize {
     let status = fs::read_to_string(root.join("proc/self/status")).unwrap_or_default();
     let allowed = status.lines().find_map(|l| l.strip_prefix("Cpus_allowed_list:")).and_then(|l| parse_list(l.trim()));

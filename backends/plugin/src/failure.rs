@@ -1,6 +1,6 @@
 //! What a call of this backend fails with: a status of the ABI and a sentence for the user.
 //! It owns the way from there into a caller's `eb_error`, whatever size that caller knew.
-//! It must not know ONNX Runtime.
+//! It must not know any SDK.
 
 use edgebench_abi::{
     EB_ERR_ABORTED, EB_ERR_BUFFER, EB_ERR_CONTEXT_FULL, EB_ERR_DEVICE, EB_ERR_INTERNAL, EB_ERR_INVALID, EB_ERR_MODEL,
@@ -12,7 +12,7 @@ use edgebench_abi::{
 pub struct Failure {
     /// `EB_ERR_*`, never `EB_OK`.
     pub code: EbStatus,
-    /// The vendor's own number; GenAI has none, so 0.
+    /// The vendor's own number, 0 if there is none.
     pub vendor_code: i64,
     /// For the user.
     pub message: String,
@@ -23,47 +23,52 @@ impl Failure {
         Failure { code, vendor_code: 0, message: message.into() }
     }
 
-    pub(crate) fn invalid(message: impl Into<String>) -> Failure {
+    pub fn invalid(message: impl Into<String>) -> Failure {
         Failure::new(EB_ERR_INVALID, message)
     }
 
-    pub(crate) fn unsupported(message: impl Into<String>) -> Failure {
+    pub fn unsupported(message: impl Into<String>) -> Failure {
         Failure::new(EB_ERR_UNSUPPORTED, message)
     }
 
-    pub(crate) fn out_of_memory(message: impl Into<String>) -> Failure {
+    pub fn out_of_memory(message: impl Into<String>) -> Failure {
         Failure::new(EB_ERR_OUT_OF_MEMORY, message)
     }
 
-    pub(crate) fn model(message: impl Into<String>) -> Failure {
+    pub fn model(message: impl Into<String>) -> Failure {
         Failure::new(EB_ERR_MODEL, message)
     }
 
-    pub(crate) fn context_full(message: impl Into<String>) -> Failure {
+    pub fn context_full(message: impl Into<String>) -> Failure {
         Failure::new(EB_ERR_CONTEXT_FULL, message)
     }
 
-    pub(crate) fn aborted() -> Failure {
+    pub fn aborted() -> Failure {
         Failure::new(EB_ERR_ABORTED, "aborted")
     }
 
-    pub(crate) fn buffer(message: impl Into<String>) -> Failure {
+    pub fn buffer(message: impl Into<String>) -> Failure {
         Failure::new(EB_ERR_BUFFER, message)
     }
 
-    pub(crate) fn device(message: impl Into<String>) -> Failure {
+    pub fn device(message: impl Into<String>) -> Failure {
         Failure::new(EB_ERR_DEVICE, message)
     }
 
-    pub(crate) fn internal(message: impl Into<String>) -> Failure {
+    pub fn internal(message: impl Into<String>) -> Failure {
         Failure::new(EB_ERR_INTERNAL, message)
+    }
+
+    pub fn with_vendor_code(mut self, code: i64) -> Failure {
+        self.vendor_code = code;
+        self
     }
 
     /// Fills the caller's error, if there is one, and returns the status to hand back.
     ///
     /// # Safety
     /// `error` must be NULL or point to an `eb_error` of at least its own `struct_size` bytes.
-    pub(crate) unsafe fn store(&self, error: *mut EbError) -> EbStatus {
+    pub unsafe fn store(&self, error: *mut EbError) -> EbStatus {
         if error.is_null() {
             return self.code;
         }
@@ -89,7 +94,7 @@ mod tests {
     fn a_short_error_struct_is_not_overrun() {
         let mut block = [0xAAu8; 64];
         block[..4].copy_from_slice(&24u32.to_ne_bytes());
-        let failure = Failure { vendor_code: -7, ..Failure::model("a message that is longer than eight bytes") };
+        let failure = Failure::model("a message that is longer than eight bytes").with_vendor_code(-7);
         // SAFETY: the block holds the 24 bytes it claims; alignment is not needed because bytes are copied.
         let status = unsafe { failure.store(block.as_mut_ptr().cast()) };
         assert_eq!(status, EB_ERR_MODEL);

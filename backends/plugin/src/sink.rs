@@ -1,6 +1,6 @@
 //! Sends events to the host's sink, and sees to it that each request ends with exactly one DONE.
 //! It owns the loop over the requests of a call and what an abort means for the ones after it.
-//! It must not know llama.cpp.
+//! It must not know any SDK.
 
 use crate::failure::Failure;
 use crate::ffi::read_sized;
@@ -45,10 +45,11 @@ impl Sink {
         self.0.event.is_some_and(|f| unsafe { f(self.0.user, event) } != 0)
     }
 
-    /// The prompt of `tokens` tokens has been evaluated.
-    pub fn prefilled(&self, id: u64, tokens: usize) -> bool {
+    /// The prompt of `tokens` tokens has been evaluated, all but the first `cached` of them.
+    pub fn prefilled(&self, id: u64, tokens: usize, cached: usize) -> bool {
         let mut event = EbEvent::new(EB_EVENT_PREFILL, id);
         event.prompt_tokens = u32::try_from(tokens).unwrap_or(u32::MAX);
+        event.cached_tokens = u32::try_from(cached).unwrap_or(u32::MAX);
         self.send(&event)
     }
 

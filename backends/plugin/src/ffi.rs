@@ -67,7 +67,7 @@ pub unsafe fn guard(error: *mut EbError, body: impl FnOnce() -> Result<(), Failu
         Err(panic) => {
             let text = panic.downcast_ref::<&str>().copied().map(str::to_owned);
             let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
-            Failure::internal(format!("a bug of the ort-genai backend, please report it: {text}"))
+            Failure::internal(format!("a bug of the backend, please report it: {text}"))
         }
     };
     // SAFETY: passed on to the caller.

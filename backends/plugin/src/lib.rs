@@ -1,0 +1,8 @@
+//! What backends written in Rust share: it owns the safe side of the C boundary (sizes, panics, errors, events) and
+//! the choice of threads.
+//! It must not know any SDK.
+
+pub mod cpu;
+pub mod failure;
+pub mod ffi;
+pub mod sink;
