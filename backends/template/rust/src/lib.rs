@@ -119,17 +119,16 @@ fn run(session: &Session, r: &EbRequest, send: &dyn Fn(&EbEvent) -> bool) {
     done(finish, EB_OK, EbStr::EMPTY);
 }
 
-unsafe extern "C" fn reset(_: *mut EbSession, _: *mut EbError) -> EbStatus {
-    EB_OK
-}
+#[rustfmt::skip]
+unsafe extern "C" fn reset(_: *mut EbSession, _: *mut EbError) -> EbStatus { EB_OK }
+
 unsafe extern "C" fn abort(session: *mut EbSession) {
     // SAFETY: the session is open, and only its atomic is touched: this may be another thread.
     unsafe { (*session.cast::<Session>()).aborted.store(true, Ordering::Relaxed) }
 }
 
-unsafe extern "C" fn get_extension(_name: EbStr) -> *const c_void {
-    std::ptr::null()
-}
+#[rustfmt::skip]
+unsafe extern "C" fn get_extension(_: EbStr) -> *const c_void { std::ptr::null() }
 
 fn fail(error: &mut EbError, code: EbStatus, message: &str) -> EbStatus {
     error.set(code, 0, message);
