@@ -121,7 +121,6 @@ fn run(session: &Session, r: &EbRequest, send: &dyn Fn(&EbEvent) -> bool) {
 
 #[rustfmt::skip]
 unsafe extern "C" fn reset(_: *mut EbSession, _: *mut EbError) -> EbStatus { EB_OK }
-
 unsafe extern "C" fn abort(session: *mut EbSession) {
     // SAFETY: the session is open, and only its atomic is touched: this may be another thread.
     unsafe { (*session.cast::<Session>()).aborted.store(true, Ordering::Relaxed) }
