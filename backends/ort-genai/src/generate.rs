@@ -6,9 +6,9 @@ use crate::failure::Failure;
 use crate::sampler::{Choice, Sampler};
 use crate::session::Session;
 use crate::sink::{Done, Sink, run_all};
-use crate::stop::StopStrings;
 use crate::tokenizer::Stream;
 use edgebench_abi::{EB_EVENT_TOKEN, EB_FINISH_EOS, EB_FINISH_LENGTH, EB_FINISH_SINK, EB_FINISH_STOP, EbEvent, EbStr};
+use edgebench_plugin::stop::StopStrings;
 use std::time::{Duration, Instant};
 
 /// A prompt, as given.

@@ -14,7 +14,6 @@ mod requests;
 mod sampler;
 mod score;
 mod session;
-mod stop;
 mod tokenizer;
 
 use edgebench_abi::{EB_ABI_MINOR, EbBackend, EbDeviceV1, EbScoreV1, EbStr};

@@ -11,6 +11,7 @@ pub struct StopStrings<'a> {
 }
 
 impl<'a> StopStrings<'a> {
+    /// Looks for `strings`; empty ones never appear.
     pub fn new(strings: &[&'a [u8]]) -> Self {
         let strings: Vec<_> = strings.iter().copied().filter(|s| !s.is_empty()).collect();
         let longest = strings.iter().map(|s| s.len()).max().unwrap_or(0);
