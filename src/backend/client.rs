@@ -22,6 +22,8 @@ const GRACE: Duration = Duration::from_secs(2);
 const START: Duration = Duration::from_secs(20);
 /// How often a silent host is looked at.
 const TICK: Duration = Duration::from_millis(200);
+/// Readings that are kept until they are taken: those of a call of 10 minutes at 100 Hz.
+const MAX_READINGS: usize = 60_000;
 /// Lines of a host's output that are kept.
 const TAIL: usize = 20;
 
@@ -60,6 +62,7 @@ pub struct Client {
     decoder: Decoder,
     buffer: Vec<u8>,
     frame: Vec<u8>,
+    power: Vec<PowerReading>,
     output: Arc<Mutex<VecDeque<String>>>,
     drain: Option<JoinHandle<()>>,
     gone: bool,
@@ -92,6 +95,7 @@ impl Client {
             decoder: Decoder::default(),
             buffer: vec![0; 64 << 10],
             frame: Vec::new(),
+            power: Vec::new(),
             output,
             drain: Some(drain),
             gone: false,
@@ -108,6 +112,11 @@ impl Client {
     /// Process id of the host, for `/proc`.
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Readings of the backend's own power rails that came with the answers since the last call of this.
+    pub fn take_power(&mut self) -> Vec<PowerReading> {
+        std::mem::take(&mut self.power)
     }
 
     /// Loads backend and model.
@@ -199,6 +208,12 @@ impl Client {
         let deadline = Instant::now() + timeout;
         loop {
             match self.decoder.message() {
+                Ok(Some(FromHost::Power(reading))) => {
+                    if self.power.len() < MAX_READINGS {
+                        self.power.push(reading);
+                    }
+                    continue;
+                }
                 Ok(Some(message)) => return Ok(message),
                 Ok(None) => {}
                 Err(e) => {
@@ -345,6 +360,7 @@ fn variant(message: &FromHost) -> &'static str {
         FromHost::Generated(_) => "Generated",
         FromHost::Scored(_) => "Scored",
         FromHost::Tokens(_) => "Tokens",
+        FromHost::Power(_) => "Power",
         FromHost::Done => "Done",
         FromHost::Failed(_) => "Failed",
         FromHost::Violation(_) => "Violation",

@@ -7,7 +7,9 @@
 
 use super::abi::{EB_INFO_SAMPLING, EB_INFO_TOKENIZER, EB_TOKENIZE_ADD_SPECIAL, EB_TOKENIZE_PARSE_SPECIAL};
 use super::abi::{EB_REQUEST_IGNORE_EOS, EbRequest, EbStr};
+use super::extension;
 use super::loader;
+use super::power::{Rails, Watch};
 use super::sandbox;
 use super::session::{Aborter, Backend, CallError, Probe, Session, request_failure};
 use super::sink::{Progress, Violation, now_ns};
@@ -49,7 +51,7 @@ fn serve() -> io::Result<()> {
     std::thread::Builder::new().name("frames".into()).spawn(move || read_frames(reader, sender, for_reader))?;
 
     send(writer, &FromHost::Hello { protocol: PROTOCOL, pid: std::process::id() })?;
-    let mut worker = Worker { session: None, aborter };
+    let mut worker = Worker { session: None, watch: None, aborter };
     while let Ok(message) = receiver.recv() {
         let last = matches!(message, ToHost::Close);
         let answer = worker.handle(message);
@@ -143,6 +145,13 @@ fn send(socket: &Mutex<UnixStream>, message: &FromHost) -> io::Result<()> {
     socket.lock().unwrap_or_else(|e| e.into_inner()).write_all(&frame)
 }
 
+/// Sends one reading of the backend's rails. When that fails the controller is gone, and so will be this process.
+fn report_power(reading: PowerReading) {
+    if let Some(socket) = SOCKET.get() {
+        let _ = send(socket, &FromHost::Power(reading));
+    }
+}
+
 /// Called in the sink when a backend does not stop after having broken its contract.
 fn give_up(violation: Violation) -> ! {
     if let Some(socket) = SOCKET.get() {
@@ -154,6 +163,8 @@ fn give_up(violation: Violation) -> ! {
 /// The backend thread's state.
 struct Worker {
     session: Option<Session>,
+    /// Reads the backend's own power rails.
+    watch: Option<Watch>,
     aborter: SharedAborter,
 }
 
@@ -195,8 +206,11 @@ impl Worker {
         let load_ns = now_ns() - start;
         // Once more: some SDKs know what they run on only now.
         let probe = backend.probe().unwrap_or(probe);
-        let devices = backend.devices(probe.devices);
-        let opened = Opened { load_ns, sandbox, devices, ..describe(&backend, &session, probe)? };
+        let devices = extension::devices(&backend, probe.devices);
+        let rails = Rails::of(&backend).filter(|_| open.power_hz > 0);
+        let names = rails.as_ref().map_or(Vec::new(), |r| r.names.clone());
+        let opened = Opened { load_ns, sandbox, devices, rails: names, ..describe(&backend, &session, probe)? };
+        self.watch = rails.map(|rails| rails.watch(open.power_hz, report_power));
         *self.aborter.lock().unwrap_or_else(|e| e.into_inner()) = Some(session.aborter());
         self.session = Some(session);
         Ok(opened)
@@ -204,6 +218,7 @@ impl Worker {
 
     fn close(&mut self) {
         self.aborter.lock().unwrap_or_else(|e| e.into_inner()).take();
+        self.watch = None;
         self.session = None;
     }
 }

@@ -2,8 +2,9 @@
 //! It owns pointers, sizes and lifetimes of the ABI; it must not know sockets or frames.
 
 use super::abi::*;
+use super::extension::Extension;
 use super::sink::{Collector, Progress, Violation};
-use super::wire::{Device, Failure, FailureKind};
+use super::wire::{Failure, FailureKind};
 use std::ffi::c_void;
 use std::marker::PhantomData;
 use std::ptr::{self, NonNull};
@@ -121,54 +122,25 @@ impl Backend {
         failure(status, &error)?;
         let raw = NonNull::new(raw)
             .ok_or_else(|| Failure::new(FailureKind::Internal, "open() returned EB_OK without a session"))?;
-        Ok(Session { raw, backend: *self, score: self.score_extension(), _bound: PhantomData })
+        Ok(Session {
+            raw,
+            backend: *self,
+            score: self.extension::<EbScoreV1>().and_then(|table| table.score),
+            _bound: PhantomData,
+        })
     }
 
-    /// The devices that `eb.device/1` describes, at most `count`; none where it is not offered.
-    pub fn devices(&self, count: u32) -> Vec<Device> {
-        // SAFETY: the name is borrowed for the call; a table that is returned lives until the process ends.
-        let table = unsafe { (self.functions.get_extension)(EbStr::new(EB_EXT_DEVICE)) }.cast::<EbDeviceV1>();
-        // SAFETY: not NULL; every version starts with struct_size, and `get` is read only if it is inside.
-        let get = unsafe {
-            if table.is_null() || ((*table).struct_size as usize) < size_of::<EbDeviceV1>() {
-                None
-            } else {
-                (*table).get
-            }
-        };
-        let Some(get) = get else { return Vec::new() };
-        let one = |index| {
-            let mut device = EbDevice {
-                struct_size: size_of::<EbDevice>() as u32,
-                cores: 0,
-                name: EbStr::EMPTY,
-                driver: EbStr::EMPTY,
-                memory_bytes: 0,
-                memory_free_bytes: 0,
-            };
-            // SAFETY: both structs live for the call and carry their size.
-            let status = unsafe { get(index, &mut device, &mut EbError::new()) };
-            // SAFETY: strings of a device live until the process ends.
-            let text = |s: EbStr| unsafe { s.to_string_lossy() };
-            (status == EB_OK).then(|| Device {
-                name: text(device.name),
-                driver: text(device.driver),
-                cores: device.cores,
-                memory_bytes: device.memory_bytes,
-                memory_free_bytes: device.memory_free_bytes,
-            })
-        };
-        (0..count).map_while(one).collect()
-    }
-
-    fn score_extension(&self) -> Option<EbScoreFn> {
-        // SAFETY: the name is borrowed for the call; a table that is returned lives until the process ends.
-        let table = unsafe { (self.functions.get_extension)(EbStr::new(EB_EXT_SCORE)) }.cast::<EbScoreV1>();
-        if table.is_null() {
+    /// The table of an extension, where the backend has it in full.
+    pub(super) fn extension<E: Extension>(&self) -> Option<&'static E> {
+        // SAFETY: the name is borrowed for the call.
+        let table = unsafe { (self.functions.get_extension)(EbStr::new(E::NAME)) };
+        // SAFETY: NULL or a table that lives until the process ends; each starts with struct_size.
+        let size = unsafe { table.cast::<u32>().as_ref() }?;
+        if (*size as usize) < size_of::<E>() {
             return None;
         }
-        // SAFETY: not NULL; every version starts with struct_size, and `score` is read only if it is inside.
-        unsafe { if (*table).struct_size as usize >= size_of::<EbScoreV1>() { (*table).score } else { None } }
+        // SAFETY: as large as `E`, whose layout the trait vouches for.
+        unsafe { table.cast::<E>().as_ref() }
     }
 }
 

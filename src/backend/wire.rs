@@ -5,7 +5,7 @@
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 /// Version of these messages. Controller and host come from one build, so it only has to be equal.
-pub const PROTOCOL: u32 = 1;
+pub const PROTOCOL: u32 = 2;
 
 /// Longest frame that is accepted, in bytes: what is longer is nonsense from a broken host.
 pub const MAX_FRAME: usize = 64 << 20;
@@ -41,6 +41,8 @@ pub enum FromHost {
     Generated(Vec<Generation>),
     Scored(Vec<Scoring>),
     Tokens(Vec<i32>),
+    /// Not an answer: comes at any time after `Opened`, where the backend has rails and `power_hz` asked for them.
+    Power(PowerReading),
     Done,
     /// The call failed as a whole, the host lives on.
     Failed(Failure),
@@ -60,6 +62,8 @@ pub struct Open {
     pub title: String,
     /// Let the host write nothing and read only what it needs, where the kernel can see to it.
     pub sandbox: bool,
+    /// How often the backend's own power rails are read, per second; 0: never.
+    pub power_hz: u32,
 }
 
 /// What was loaded. Unknown numbers are 0, unknown texts empty.
@@ -71,6 +75,8 @@ pub struct Opened {
     pub device: String,
     /// `eb.device/1`, where it is offered.
     pub devices: Vec<Device>,
+    /// Names of the backend's own power rails (`eb.power/1`).
+    pub rails: Vec<String>,
     /// What keeps the host from writing: `landlock`, or `off` and why.
     pub sandbox: String,
     /// Time that `open` took, in ns.
@@ -100,6 +106,15 @@ pub struct Device {
     pub cores: u32,
     pub memory_bytes: u64,
     pub memory_free_bytes: u64,
+}
+
+/// The backend's power rails at one time.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct PowerReading {
+    /// CLOCK_MONOTONIC when the first rail was asked, in ns.
+    pub at_ns: u64,
+    /// Position in `Opened::rails`, and watts.
+    pub watts: Vec<(u32, f64)>,
 }
 
 /// One prompt to continue.
@@ -320,6 +335,7 @@ mod tests {
                 params: vec![("threads".into(), "2".into())],
                 title: "t".into(),
                 sandbox: true,
+                power_hz: 10,
             }),
             ToHost::Generate(vec![Prompt {
                 id: 7,

@@ -2,4 +2,6 @@
 //! argument, so that a folder of files can stand in for a board. It must not know cases or backends.
 
 pub mod board;
+pub mod energy;
+pub mod phase;
 pub mod process;

@@ -143,6 +143,7 @@ fn ask_all(
         params: instance.params.clone(),
         title: id.to_owned(),
         sandbox: context.job.sandbox,
+        power_hz: 0,
     };
     measured.opened = Some(client.open(open, context.job.load_timeout).map_err(End::Host)?);
 
