@@ -12,9 +12,11 @@
 //! | `sense` | what `/proc` and `/sys` tell |
 //! | `job` | `job.toml` → objects × tasks |
 //! | `results` | files and columns of a run folder |
+//! | `clock` | the one clock of every measurement |
 //! | `problem` | the sentence in which every defect of the input is told |
 
 pub mod backend;
+mod clock;
 pub mod conform;
 pub mod job;
 pub mod problem;

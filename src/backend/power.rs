@@ -3,8 +3,8 @@
 
 use super::abi::{EB_OK, EbError, EbPowerReadFn, EbPowerV1};
 use super::session::Backend;
-use super::sink::now_ns;
 use super::wire::PowerReading;
+use crate::clock::now_ns;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;

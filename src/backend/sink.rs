@@ -3,7 +3,7 @@
 //! in the callback as long as a backend keeps to `max_new`. It must not know wire frames.
 
 use super::abi::*;
-use rustix::time::{ClockId, clock_gettime};
+use crate::clock::now_ns;
 use std::cell::UnsafeCell;
 use std::ffi::c_void;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,12 +12,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 const TEXT_PER_TOKEN: usize = 16;
 /// A backend that goes on this far after `max_new` will not stop by itself.
 const ENDLESS: usize = 4096;
-
-/// CLOCK_MONOTONIC in ns.
-pub fn now_ns() -> u64 {
-    let t = clock_gettime(ClockId::Monotonic);
-    t.tv_sec as u64 * 1_000_000_000 + t.tv_nsec as u64
-}
 
 /// How a backend broke the contract. Small and `Copy`, so that noting it costs nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

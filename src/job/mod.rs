@@ -1,10 +1,13 @@
 //! `job.toml` → `Job`: objects (swept into instances) and tasks, with every problem of the file found at once.
 //! It owns the words of the job file and must not know how anything is run.
 //!
-//! `read` turns TOML into these types, `toml` is the table reader that remembers lines.
+//! `read` turns TOML into these types, `measure` its part about sampling, power and limits; `toml` is the table reader that remembers lines.
 
+mod measure;
 mod read;
 mod toml;
+
+pub use measure::{Cooldown, Limits, Measure, Power, PowerSource};
 
 use crate::problem::Problem;
 use std::path::{Path, PathBuf};
@@ -30,6 +33,7 @@ pub struct Job {
     pub load_timeout: Duration,
     /// Hosts read what they need and write nothing, where the kernel can see to it.
     pub sandbox: bool,
+    pub measure: Measure,
     /// Object instances: sweeps are resolved.
     pub instances: Vec<Instance>,
     pub tasks: Vec<Task>,
@@ -76,6 +80,8 @@ pub struct Task {
     pub metrics: Vec<Metric>,
     /// Only the first so many records of the task.
     pub limit: Option<u64>,
+    /// Passes go on, one after the other, until so long has gone by; the first and the last part are compared.
+    pub sustained: Option<Duration>,
 }
 
 /// How a record is scored.

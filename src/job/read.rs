@@ -1,6 +1,7 @@
 //! The words of the job file: which keys there are, what they may hold, and what they default to.
 //! It must not know how anything is run, and opens no file but to see whether it is there.
 
+use super::measure;
 use super::toml::{Source, Table, Value, distance};
 use super::*;
 use crate::testenv::prompt;
@@ -40,6 +41,7 @@ fn read(source: &Source, absolute: &Path) -> Option<Job> {
         timeout: Duration::from_secs(60),
         load_timeout: Duration::from_secs(300),
         sandbox: true,
+        measure: Measure::default(),
         instances: Vec::new(),
         tasks: Vec::new(),
         rank_by: Vec::new(),
@@ -59,6 +61,12 @@ fn read(source: &Source, absolute: &Path) -> Option<Job> {
             }
             job.tasks.push(task);
         }
+    }
+    if let Some(table) = root.get("power").and_then(|v| v.table("[power]")) {
+        job.measure.power = measure::power(table);
+    }
+    if let Some(table) = root.get("verdict").and_then(|v| v.table("[verdict]")) {
+        job.measure.limits = measure::limits(table);
     }
     if let Some(table) = root.get("rank").and_then(|v| v.table("[rank]")) {
         job.rank_by = rank(table);
@@ -95,6 +103,11 @@ fn head(mut table: Table, job: &mut Job) {
     if let Some(timeout) = table.get("load_timeout").and_then(|v| v.duration()) {
         job.load_timeout = timeout;
     }
+    if let Some(hz) = table.get("sample_hz").and_then(|v| v.integer(1, 100)) {
+        job.measure.hz = hz as u32;
+    }
+    job.measure.cooldown = table.get("cooldown").and_then(|v| measure::cooldown(&v));
+    job.measure.cold_load = table.get("cold_load").and_then(|v| v.boolean()).unwrap_or(false);
     table.finish();
 }
 
@@ -261,6 +274,7 @@ fn task(source: &Source, mut table: Table, folder: &Path) -> Option<Task> {
         }
     }
     let limit = table.get("limit").and_then(|v| v.integer(1, u64::MAX / 2));
+    let sustained = table.get("sustained").and_then(|v| v.duration());
 
     let method = match method? {
         MethodWord::Choice => {
@@ -295,6 +309,7 @@ fn task(source: &Source, mut table: Table, folder: &Path) -> Option<Task> {
         prompt,
         metrics: metrics.into_iter().map(|(_, m)| m).collect(),
         limit,
+        sustained,
     })
 }
 

@@ -146,6 +146,28 @@ impl<'a> Value<'a> {
         }
     }
 
+    /// A number in `min..=max`, whole or not.
+    pub fn number(&self, min: f64, max: f64) -> Option<f64> {
+        let number = match self.spanned.get_ref() {
+            DeValue::Integer(n) if n.radix() == 10 => n.as_str().parse::<f64>().ok(),
+            DeValue::Float(f) => f.as_str().parse::<f64>().ok(),
+            _ => return self.wrong("a number", &format!("give a number from {min} to {max}")),
+        };
+        let number = number.filter(|n| (min..=max).contains(n));
+        if number.is_none() {
+            self.problem(format!("`{}` is out of range", self.key), format!("give a number from {min} to {max}"));
+        }
+        number
+    }
+
+    /// `true` or `false`.
+    pub fn boolean(&self) -> Option<bool> {
+        match self.spanned.get_ref() {
+            DeValue::Boolean(b) => Some(*b),
+            _ => self.wrong("a boolean", "write true or false, without quotes"),
+        }
+    }
+
     /// `"60s"`, `"500ms"`, `"5m"`, `"1h"`, or a number of seconds.
     pub fn duration(&self) -> Option<Duration> {
         let todo = "write it like \"60s\", \"500ms\" or \"5m\"";

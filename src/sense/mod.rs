@@ -3,5 +3,7 @@
 
 pub mod board;
 pub mod energy;
+pub mod external;
 pub mod phase;
 pub mod process;
+pub mod verdict;

@@ -8,7 +8,7 @@ use super::input::long_prompt;
 use super::raw::Session;
 use super::{Check, Checked, Outcome};
 use crate::backend::abi::*;
-use crate::backend::sink::now_ns;
+use crate::clock::now_ns;
 use std::cell::Cell;
 use std::sync::mpsc;
 use std::time::Duration;
