@@ -6,4 +6,6 @@ pub mod energy;
 pub mod external;
 pub mod phase;
 pub mod process;
+pub mod sampler;
+pub mod tick;
 pub mod verdict;

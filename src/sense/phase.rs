@@ -20,13 +20,15 @@ pub enum Phase {
     Decode,
     /// Log-likelihoods of options, after the context's PREFILL event.
     Score,
-    /// Between calls of a timed pass, and whatever is not known to be another phase.
+    /// Between calls of a timed pass: edgebench's own work on prompts and answers.
     Between,
+    /// Whatever is not known to be another phase.
+    Other,
 }
 
 impl Phase {
     /// All of them.
-    pub const ALL: [Phase; 8] = [
+    pub const ALL: [Phase; 9] = [
         Phase::Cooldown,
         Phase::Idle,
         Phase::Load,
@@ -35,7 +37,10 @@ impl Phase {
         Phase::Decode,
         Phase::Score,
         Phase::Between,
+        Phase::Other,
     ];
+    /// Those of the timed passes.
+    pub const TIMED: [Phase; 4] = [Phase::Prefill, Phase::Decode, Phase::Score, Phase::Between];
 
     /// Its word in telemetry.csv.
     pub fn name(self) -> &'static str {
@@ -48,6 +53,7 @@ impl Phase {
             Phase::Decode => "decode",
             Phase::Score => "score",
             Phase::Between => "between",
+            Phase::Other => "other",
         }
     }
 
@@ -95,7 +101,7 @@ impl PhaseLog {
     /// The phase at one time.
     pub fn at(&self, ns: u64) -> Phase {
         let after = self.marks.partition_point(|m| m.to_ns <= ns);
-        self.marks.get(after).filter(|m| m.from_ns <= ns).map_or(Phase::Between, |m| m.phase)
+        self.marks.get(after).filter(|m| m.from_ns <= ns).map_or(Phase::Other, |m| m.phase)
     }
 
     /// `from_ns..to_ns` cut at the phases' ends: every ns of it is in exactly one piece.
@@ -110,8 +116,8 @@ impl PhaseLog {
             let from_ns = at;
             let piece = match marks.peek() {
                 Some(mark) if mark.from_ns <= at => Mark { from_ns, to_ns: mark.to_ns.min(to_ns), ..**mark },
-                Some(mark) => Mark { phase: Phase::Between, from_ns, to_ns: mark.from_ns },
-                None => Mark { phase: Phase::Between, from_ns, to_ns },
+                Some(mark) => Mark { phase: Phase::Other, from_ns, to_ns: mark.from_ns },
+                None => Mark { phase: Phase::Other, from_ns, to_ns },
             };
             if marks.peek().is_some_and(|mark| mark.to_ns <= piece.to_ns) {
                 marks.next();
@@ -146,7 +152,7 @@ mod tests {
             pieces,
             [(Between, 5, 10), (Prefill, 10, 20), (Decode, 20, 30), (Between, 30, 40), (Prefill, 40, 45)]
         );
-        assert_eq!([9, 10, 29, 30, 49, 50].map(|t| log.at(t)), [Between, Prefill, Decode, Between, Prefill, Between]);
+        assert_eq!([9, 10, 29, 30, 49, 50].map(|t| log.at(t)), [Other, Prefill, Decode, Other, Prefill, Other]);
     }
 
     proptest! {

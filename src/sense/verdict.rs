@@ -24,6 +24,8 @@ pub struct Evidence {
     pub throttled: Option<(String, f64)>,
     /// The zone that came nearest to its lowest trip point: name, highest °C, the trip's °C.
     pub nearest_trip: Option<(String, f64, f64)>,
+    /// Looks at the board that the above comes from.
+    pub looks: u64,
     /// Is there any way to see throttling: a clock, a cooling device, a temperature, a counter?
     pub heat_visible: bool,
     /// Mean share of all cores that neither the host nor edgebench used, in %; with time that a hypervisor took.
@@ -89,6 +91,9 @@ pub fn verdict(evidence: &Evidence, limits: &Limits) -> (Valid, Vec<Finding>) {
     let mut find = |code, disqualifies, evidence: Option<String>| {
         findings.extend(evidence.map(|evidence| Finding { code, evidence, disqualifies }));
     };
+    let unseen = (evidence.looks == 0 && evidence.records > 0)
+        .then(|| format!("no sample fell into {:.2} s of timed work", evidence.timed_s));
+    find("unsampled", false, unseen);
     find("throttled", true, throttled(evidence, limits));
     find("thermal-trip", true, trip(evidence));
     find("hot-start", false, evidence.hot_start_c.map(|c| format!("{c:.1} °C when the wait for a cool board ended")));
@@ -212,6 +217,7 @@ mod tests {
             clocks: BTreeMap::from([(2400, 10.0)]),
             max_mhz: Some(2400),
             governor: "performance".into(),
+            looks: 100,
             heat_visible: true,
             foreign_pct: Some(1.0),
             nearest_trip: Some(("cpu".into(), 60.0, 85.0)),

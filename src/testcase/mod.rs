@@ -11,3 +11,4 @@ pub mod run;
 mod scenario;
 mod stats;
 mod timing;
+mod watch;
