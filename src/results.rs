@@ -10,6 +10,10 @@ pub const CASES: &str = "cases.csv";
 pub const SAMPLES: &str = "samples.csv";
 /// One object per record of the first pass.
 pub const PREDICTIONS: &str = "predictions.jsonl";
+/// One row per look of the sampler.
+pub const TELEMETRY: &str = "telemetry.csv";
+/// One row per window of a sustained case.
+pub const SUSTAINED: &str = "sustained.csv";
 /// What was run, on what, and when.
 pub const MANIFEST: &str = "manifest.json";
 
@@ -32,6 +36,10 @@ pub const SAMPLE_COLUMNS: &[&str] = &[
     "itl_p50_ms",
     "itl_max_ms",
 ];
+
+/// Columns of sustained.csv.
+pub const SUSTAINED_COLUMNS: &[&str] =
+    &["case", "window", "t_s", "records", "records_s", "prefill_tok_s", "decode_tok_s", "temp_c", "freq_mhz"];
 
 const CASE_HEAD: &[&str] = &[
     "case", "object", "backend", "model", "params", "task", "method", "scenario", "status", "reason", "valid",
@@ -66,6 +74,19 @@ const CASE_TAIL: &[&str] = &[
     "temp_c_max",
     "freq_mhz_min",
     "wall_s",
+    "load_cold_ms",
+    "energy_rail",
+    "energy_j_err",
+    "energy_load_j",
+    "energy_prefill_j",
+    "energy_decode_j",
+    "energy_j_per_record",
+    "energy_j_per_correct",
+    "power_w_idle",
+    "sustained_first",
+    "sustained_last",
+    "throttle_after_s",
+    "evidence",
 ];
 
 /// Columns of cases.csv, in order; `metrics` are the tasks' own, beyond `acc`.

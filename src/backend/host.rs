@@ -73,7 +73,7 @@ fn take_socket() -> io::Result<UnixStream> {
     for descriptor in open.into_iter().filter(|&d| d > 2) {
         // SAFETY: this is the first thing that the process does, so nothing of it uses these; the one of the
         // listing itself is closed by now, and closing it again only fails.
-        unsafe { rustix::io::close(descriptor) };
+        unsafe { libc::close(descriptor) };
     }
     let private: OwnedFd = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3)?;
     let null = std::fs::File::open("/dev/null")?;

@@ -7,5 +7,6 @@ pub mod external;
 pub mod phase;
 pub mod process;
 pub mod sampler;
+pub mod sensors;
 pub mod tick;
 pub mod verdict;

@@ -148,10 +148,7 @@ mod tests {
         log.add(Phase::Prefill, 40, 50);
         let pieces: Vec<_> = log.pieces(5, 45).map(|m| (m.phase, m.from_ns, m.to_ns)).collect();
         use Phase::*;
-        assert_eq!(
-            pieces,
-            [(Between, 5, 10), (Prefill, 10, 20), (Decode, 20, 30), (Between, 30, 40), (Prefill, 40, 45)]
-        );
+        assert_eq!(pieces, [(Other, 5, 10), (Prefill, 10, 20), (Decode, 20, 30), (Other, 30, 40), (Prefill, 40, 45)]);
         assert_eq!([9, 10, 29, 30, 49, 50].map(|t| log.at(t)), [Other, Prefill, Decode, Other, Prefill, Other]);
     }
 

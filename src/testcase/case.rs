@@ -1,34 +1,39 @@
 //! One test case from the start of its host to its row in cases.csv. A case always ends with a row: whatever
 //! happens to the host becomes its status and reason. It must not know other cases.
 
-use super::ask::{Answer, AskError, Asker, need};
-use super::journal::{Journal, JournalError, Prediction, SampleRow};
+use super::ask::Asker;
+use super::figures;
+use super::journal::{Journal, JournalError};
+use super::passes::{Answers, Passes};
+use super::prepare;
 use super::progress::Progress;
-use super::scenario::{Item, single_stream};
-use super::timing::Timings;
+use super::telemetry::{Eyes, Telemetry};
 use crate::backend::client::{Client, HostError};
 use crate::backend::wire::{FailureKind, Open, Opened};
-use crate::job::{Instance, Job, Metric, Task};
+use crate::clock::now_ns;
+use crate::job::{Instance, Job, Task};
 use crate::problem::Problem;
 use crate::results::{CaseRow, Status};
+use crate::sense::phase::Phase;
 use crate::sense::process;
-use crate::testenv::metric::{Tally, wilson};
-use std::ops::ControlFlow;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// What a case needs of the run around it.
 pub struct Context<'a> {
     pub job: &'a Job,
     pub journal: &'a mut Journal,
+    pub telemetry: &'a mut Telemetry,
     pub progress: &'a Progress,
     /// Has the user asked to stop?
     pub interrupted: &'a dyn Fn() -> bool,
     pub proc_root: &'a Path,
+    /// What the memory gives, bytes/s.
+    pub bandwidth: Option<f64>,
 }
 
 /// Why a case ended before its last record.
-enum End {
+pub enum End {
     Host(HostError),
     Dataset(Problem),
     Interrupted,
@@ -38,15 +43,11 @@ enum End {
 /// What a case has measured so far.
 #[derive(Default)]
 struct Measured {
-    tally: Tally,
-    timings: Timings,
+    answers: Answers,
     opened: Option<Opened>,
+    load_cold_ns: Option<u64>,
+    hot_start_c: Option<f64>,
     rss_peak_mib: Option<f64>,
-    records: u64,
-    timed: Duration,
-    /// Has any call been answered since the model was loaded?
-    warm: bool,
-    first_failure: Option<String>,
 }
 
 /// Runs a case and gives its row, and what was loaded if it came that far.
@@ -59,11 +60,15 @@ pub fn run(
     let start = Instant::now();
     let oom_kills = process::oom_kills(context.proc_root);
     let mut measured = Measured::default();
-    let end = match measure(context, id, instance, task, &mut measured) {
+    let mut eyes = context.telemetry.begin(id);
+    let end = match measure(context, &mut eyes, id, instance, task, &mut measured) {
         Err(End::Journal(e)) => return Err(e),
         Err(end) => Some(end),
         Ok(()) => None,
     };
+    context.telemetry.follow(None);
+    eyes.watch.known_until(now_ns());
+    eyes.pump(context, Vec::new())?;
     let oom_killed = process::oom_kills(context.proc_root) > oom_kills;
 
     let mut row = CaseRow::default();
@@ -79,183 +84,85 @@ pub fn run(
     ] {
         row.set(column, value);
     }
-    let (status, reason) = status_of(end, &measured, oom_killed);
+    let answers = &mut measured.answers;
+    let (status, reason) = status_of(end, answers, oom_killed);
     row.set("status", status.name());
     row.set("reason", reason);
-    row.set("valid", if status == Status::Ok { "unknown" } else { "no" });
-    if status == Status::Ok && measured.tally.failed > 0 {
-        row.set("warnings", "failed-records");
+    figures::answers(&mut row, answers, task);
+    if let Some(opened) = &measured.opened {
+        figures::opened(&mut row, opened, answers, context.bandwidth);
     }
-    fill(&mut row, &mut measured, task);
+    figures::telemetry(&mut row, &eyes, answers, &task.method);
+    figures::judge(&mut row, &eyes, answers, measured.hot_start_c, &context.job.measure.limits);
+    if status != Status::Ok {
+        row.set("valid", "no");
+    }
+    row.set_number("load_cold_ms", measured.load_cold_ns.map(|ns| ns as f64 / 1e6), 3);
+    row.set_number("rss_peak_mib", measured.rss_peak_mib, 1);
     row.set_number("wall_s", Some(start.elapsed().as_secs_f64()), 3);
+    if let Some(sustained) = &answers.sustained {
+        context.journal.sustained(id, sustained)?;
+    }
     Ok((row, measured.opened))
 }
 
-/// The quality, speed and memory columns.
-fn fill(row: &mut CaseRow, measured: &mut Measured, task: &Task) {
-    let tally = &measured.tally;
-    row.set("n", tally.n.to_string());
-    row.set("n_failed", tally.failed.to_string());
-    row.set_number("acc", tally.value(Metric::Acc), 4);
-    if let Some((lo, hi)) = wilson(tally.correct, tally.n) {
-        row.set_number("acc_lo", Some(lo), 4);
-        row.set_number("acc_hi", Some(hi), 4);
-    }
-    for metric in task.metrics.iter().filter(|m| **m != Metric::Acc) {
-        row.set_number(metric.name(), tally.value(*metric), 4);
-    }
-    row.set_number("load_ms", measured.opened.as_ref().map(|o| o.load_ns as f64 / 1e6), 3);
-    measured.timings.fill(row);
-    let seconds = measured.timed.as_secs_f64();
-    row.set_number("records_s", (measured.records > 0).then(|| measured.records as f64 / seconds), 3);
-    row.set_number("rss_peak_mib", measured.rss_peak_mib, 1);
-}
-
-/// Starts the host, loads, warms up, asks, closes; `measured` holds what came of it also when it ends early.
+/// Prepares the board, starts the host, loads, asks, closes; `measured` holds what came of it also when it ends
+/// early.
 fn measure(
     context: &mut Context,
+    eyes: &mut Eyes,
     id: &str,
     instance: &Instance,
     task: &Task,
     measured: &mut Measured,
 ) -> Result<(), End> {
-    let asker = Asker::new(task, context.job.timeout).map_err(End::Dataset)?;
-    let mut client = Client::start(&instance.backend).map_err(End::Host)?;
-    let result = ask_all(context, id, instance, task, &asker, &mut client, measured);
-    measured.rss_peak_mib = process::rss_peak_mib(context.proc_root, client.pid());
-    result?;
-    client.close().map_err(End::Host)
-}
-
-fn ask_all(
-    context: &mut Context,
-    id: &str,
-    instance: &Instance,
-    task: &Task,
-    asker: &Asker,
-    client: &mut Client,
-    measured: &mut Measured,
-) -> Result<(), End> {
+    let job = context.job;
+    let asker = Asker::new(task, job.timeout).map_err(End::Dataset)?;
     let model = instance.model_path.as_ref().map_or(String::new(), |p| p.to_string_lossy().into_owned());
     let open = Open {
         backend: instance.backend.clone(),
         model,
         params: instance.params.clone(),
         title: id.to_owned(),
-        sandbox: context.job.sandbox,
-        power_hz: 0,
+        sandbox: job.sandbox,
+        power_hz: context.telemetry.plugin_hz(),
     };
-    measured.opened = Some(client.open(open, context.job.load_timeout).map_err(End::Host)?);
-
-    let mut pass = |number: u32, at_most: u64, measured: &mut Measured| -> Result<(), End> {
-        let mut left = at_most;
-        let start = Instant::now();
-        let end = single_stream(task, need(&task.method), |item| {
-            if (context.interrupted)() {
-                return ControlFlow::Break(Err(End::Interrupted));
-            }
-            let answer = match asker.ask(client, item.record) {
-                Err(AskError::Host(e)) => return ControlFlow::Break(Err(End::Host(e))),
-                Err(AskError::Record(failure)) => Err(failure.to_string()),
-                Ok(answer) => Ok(answer),
-            };
-            if let Err(e) = note(context.journal, id, number, item, &asker.gold(item.record), &answer, measured) {
-                return ControlFlow::Break(Err(End::Journal(e)));
-            }
-            context.progress.record();
-            left -= 1;
-            if left == 0 { ControlFlow::Break(Ok(())) } else { ControlFlow::Continue(()) }
-        });
-        if number > 0 {
-            measured.timed += start.elapsed();
-        }
-        match end.map_err(End::Dataset)? {
-            ControlFlow::Break(result) => result,
-            ControlFlow::Continue(()) => Ok(()),
+    if let Some(wanted) = &job.measure.cooldown {
+        measured.hot_start_c = prepare::cool_down(context, eyes, wanted)?;
+    }
+    if context.telemetry.has_rail() {
+        prepare::idle(context, eyes, job.measure.power.idle)?;
+    }
+    if job.measure.cold_load {
+        let cold = prepare::cold_load(open.clone(), instance.model_path.as_deref(), job.load_timeout)?;
+        measured.load_cold_ns = Some(cold);
+    }
+    let start_ns = now_ns();
+    let mut client = Client::start(&instance.backend).map_err(End::Host)?;
+    context.telemetry.follow(Some(client.pid()));
+    let opened = client.open(open, job.load_timeout);
+    eyes.watch.mark(Phase::Load, start_ns, now_ns());
+    let result = match opened {
+        Err(e) => Err(End::Host(e)),
+        Ok(opened) => {
+            eyes.add_plugin_rails(&opened.rails);
+            measured.opened = Some(opened);
+            Passes { context, eyes, task, asker: &asker, client: &mut client, answers: &mut measured.answers }.run()
         }
     };
-    for _ in 0..context.job.warmup {
-        pass(0, 1, measured)?;
-    }
-    for number in 1..=context.job.repeat {
-        pass(number, u64::MAX, measured)?;
-    }
-    Ok(())
+    measured.rss_peak_mib = process::rss_peak_mib(context.proc_root, client.pid());
+    result?;
+    client.close().map_err(End::Host)
 }
 
-/// Writes one record's lines and adds it to the sums. Pass 0 is the warm-up: a line in samples.csv, no more.
-fn note(
-    journal: &mut Journal,
-    case: &str,
-    pass: u32,
-    item: &Item,
-    gold: &str,
-    answer: &Result<Answer, String>,
-    measured: &mut Measured,
-) -> Result<(), JournalError> {
-    let mut row = SampleRow { case, id: &item.id, subject: item.subject, pass, status: "failed", ..Default::default() };
-    if let Ok(answer) = answer {
-        let sample = &answer.sample;
-        let itl = sample.itl_ms();
-        row = SampleRow {
-            status: "ok",
-            correct: Some(answer.judgement.correct),
-            score: Some(answer.score),
-            prompt_tokens: Some(sample.prompt_tokens),
-            cached_tokens: Some(sample.cached_tokens),
-            output_tokens: sample.output_tokens,
-            queue_ms: Some(0.0),
-            ttft_ms: sample.ttft_ms(),
-            decode_ms: sample.decode_ms(),
-            e2e_ms: Some(sample.e2e_ms()),
-            itl_p50_ms: itl.map(|(median, _)| median),
-            itl_max_ms: itl.map(|(_, max)| max),
-            ..row
-        };
-    } else {
-        row.correct = Some(false);
-    }
-    journal.sample(&row)?;
-    let cold = !measured.warm;
-    measured.warm |= answer.is_ok();
-    if pass == 0 {
-        return Ok(());
-    }
-    measured.records += 1;
-    match answer {
-        // Without a warm-up the first call is the cold one, which is in samples.csv but in no percentile.
-        Ok(answer) if !cold => measured.timings.add(&answer.sample),
-        Ok(_) => {}
-        Err(reason) => {
-            measured.first_failure.get_or_insert_with(|| format!("{}: {reason}", item.id));
-        }
-    }
-    if pass == 1 {
-        match answer {
-            Ok(answer) => measured.tally.add(answer.judgement),
-            Err(_) => measured.tally.add_failed(item.record.gold),
-        }
-        journal.prediction(&Prediction {
-            case,
-            id: &item.id,
-            prediction: answer.as_ref().ok().map(|a| a.prediction.as_str()),
-            gold,
-            correct: answer.as_ref().is_ok_and(|a| a.judgement.correct),
-            scores: answer.as_ref().ok().and_then(|a| a.option_scores.clone()),
-            error: answer.as_ref().err().map(String::as_str),
-        })?;
-    }
-    Ok(())
-}
-
-fn status_of(end: Option<End>, measured: &Measured, oom_killed: bool) -> (Status, String) {
-    let tally = &measured.tally;
+fn status_of(end: Option<End>, answers: &Answers, oom_killed: bool) -> (Status, String) {
+    let tally = &answers.tally;
     match end {
         None if tally.n > 0 && tally.failed == tally.n => {
-            let reason = measured.first_failure.clone().unwrap_or_default();
+            let reason = answers.first_failure.clone().unwrap_or_default();
             (Status::Failed, format!("no record could be answered; {reason}"))
         }
-        None if tally.failed > 0 => (Status::Ok, measured.first_failure.clone().unwrap_or_default()),
+        None if tally.failed > 0 => (Status::Ok, answers.first_failure.clone().unwrap_or_default()),
         None => (Status::Ok, String::new()),
         Some(End::Interrupted) => (Status::Interrupted, "stopped by the user".to_owned()),
         Some(End::Dataset(problem)) => (Status::Failed, format!("the dataset changed while it was read: {problem}")),

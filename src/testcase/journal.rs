@@ -1,7 +1,10 @@
 //! The run folder while it grows: samples and predictions appended record by record, case rows when they are
 //! complete, the manifest at both ends. It owns durability; it must not know how anything is measured.
 
-use crate::results::{CASES, CaseRow, MANIFEST, PREDICTIONS, SAMPLE_COLUMNS, SAMPLES};
+use super::sustained::Sustained;
+use crate::results::{
+    CASES, CaseRow, MANIFEST, PREDICTIONS, SAMPLE_COLUMNS, SAMPLES, SUSTAINED, SUSTAINED_COLUMNS, TELEMETRY,
+};
 use serde::Serialize;
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufWriter, Write};
@@ -92,18 +95,22 @@ pub struct Journal {
     case_columns: Vec<&'static str>,
     samples: Appender,
     predictions: Appender,
+    telemetry: Appender,
+    sustained: Option<Appender>,
     cases: Appender,
     synced: Instant,
 }
 
 impl Journal {
     /// Makes the folder, which must hold no run yet, and the files' headers.
-    pub fn create(folder: &Path, case_columns: Vec<&'static str>) -> Result<Journal> {
+    pub fn create(folder: &Path, case_columns: Vec<&'static str>, telemetry_columns: &[String]) -> Result<Journal> {
         std::fs::create_dir_all(folder).map_err(|error| JournalError { path: folder.to_path_buf(), error })?;
         let mut journal = Journal {
             samples: Appender::create(folder.join(SAMPLES))?,
             predictions: Appender::create(folder.join(PREDICTIONS))?,
+            telemetry: Appender::create(folder.join(TELEMETRY))?,
             cases: Appender::create(folder.join(CASES))?,
+            sustained: None,
             folder: folder.to_path_buf(),
             case_columns,
             synced: Instant::now(),
@@ -112,6 +119,7 @@ impl Journal {
         journal.samples.write(|out| out.write_all(&header))?;
         let header = csv_line(journal.case_columns.iter().copied());
         journal.cases.write(|out| out.write_all(&header))?;
+        journal.telemetry(telemetry_columns)?;
         journal.sync()?;
         Ok(journal)
     }
@@ -142,10 +150,47 @@ impl Journal {
         self.sync_if_due()
     }
 
+    /// One row of telemetry.csv, its fields as they are written.
+    pub fn telemetry(&mut self, fields: &[String]) -> Result<()> {
+        let line = csv_line(fields.iter().map(String::as_str));
+        self.telemetry.write(|out| out.write_all(&line))
+    }
+
+    /// The windows of a sustained case; the file is there only when a job has one.
+    pub fn sustained(&mut self, case: &str, sustained: &Sustained) -> Result<()> {
+        let number = |v: Option<f64>, decimals: usize| v.map_or(String::new(), |v| format!("{v:.decimals$}"));
+        let mut file = match self.sustained.take() {
+            Some(file) => file,
+            None => {
+                let mut file = Appender::create(self.folder.join(SUSTAINED))?;
+                file.write(|out| out.write_all(&csv_line(SUSTAINED_COLUMNS.iter().copied())))?;
+                file
+            }
+        };
+        for (i, window) in sustained.windows.iter().enumerate() {
+            let fields = [
+                case.to_owned(),
+                (i + 1).to_string(),
+                number(Some(window.at_s), 1),
+                window.records.to_string(),
+                number(window.records_s(), 3),
+                number(window.prefill_tok_s(), 2),
+                number(window.decode_tok_s(), 2),
+                number(window.sight.temp_c, 1),
+                number(window.sight.freq_mhz.map(f64::from), 0),
+            ];
+            file.write(|out| out.write_all(&csv_line(fields.iter().map(String::as_str))))?;
+        }
+        file.sync()?;
+        self.sustained = Some(file);
+        Ok(())
+    }
+
     /// A case is complete: everything of it is on disk before its row is.
     pub fn case(&mut self, row: &CaseRow) -> Result<()> {
         self.samples.sync()?;
         self.predictions.sync()?;
+        self.telemetry.sync()?;
         debug_assert!(row.columns().all(|c| self.case_columns.contains(&c)), "a column that cases.csv does not have");
         let line = csv_line(row.fields(&self.case_columns));
         self.cases.write(|out| out.write_all(&line))?;
@@ -174,6 +219,7 @@ impl Journal {
         self.synced = Instant::now();
         self.samples.sync()?;
         self.predictions.sync()?;
+        self.telemetry.sync()?;
         self.cases.sync()
     }
 }

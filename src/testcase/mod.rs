@@ -1,14 +1,20 @@
 //! Test cases: what a job comes to (`plan`), and running it: hosts started, records asked (`ask`, `scenario`),
-//! timings summed (`timing`, `stats`), rows and samples written (`case`, `journal`), all of it (`run`).
+//! timings summed (`timing`, `stats`), the board watched meanwhile (`telemetry`, `watch`), rows and samples written
+//! (`case`, `figures`, `journal`), all of it (`run`).
 
 mod ask;
 mod case;
+mod figures;
 mod journal;
 mod manifest;
+mod passes;
 pub mod plan;
+mod prepare;
 mod progress;
 pub mod run;
 mod scenario;
 mod stats;
+mod sustained;
+mod telemetry;
 mod timing;
 mod watch;

@@ -7,12 +7,15 @@ use super::manifest::{Loaded, Manifest};
 use super::plan::Plan;
 use super::progress::Progress;
 pub use super::progress::Verbosity;
+use super::telemetry::Telemetry;
 use crate::results::{CASES, CaseRow, Status, case_columns};
 use crate::sense::board::Board;
+use crate::sense::sensors::{self, Sensors};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 
 /// Why a run did not come to its end.
 #[derive(Debug, thiserror::Error)]
@@ -57,7 +60,10 @@ pub fn run(plan: &Plan, folder: &Path, verbosity: Verbosity) -> Result<Outcome, 
     let signal = catch_signals()?;
     let mut manifest = Manifest::start(job, Board::read(Path::new("/sys"), Path::new("/proc")))?;
     manifest.n_cases = plan.cases.len();
-    let mut journal = Journal::create(folder, case_columns(&job.metric_columns()))?;
+    let sensors = Sensors::open(&sensors::root(), Duration::from_secs(1) / job.measure.hz);
+    let columns = Telemetry::columns(&sensors.layout);
+    let mut journal = Journal::create(folder, case_columns(&job.metric_columns()), &columns)?;
+    let mut telemetry = Telemetry::start(&job.measure, sensors.layout.clone(), sensors)?;
     journal.manifest(&manifest)?;
 
     let progress = Progress::new(verbosity, plan.total_records());
@@ -73,9 +79,11 @@ pub fn run(plan: &Plan, folder: &Path, verbosity: Verbosity) -> Result<Outcome, 
         let mut context = Context {
             job,
             journal: &mut journal,
+            telemetry: &mut telemetry,
             progress: &progress,
             interrupted: &|| signal.load(Ordering::Relaxed) != 0,
             proc_root: Path::new("/proc"),
+            bandwidth: None,
         };
         let (row, opened) = case::run(&mut context, &id, instance, &job.tasks[case.task])?;
         if let Some(opened) = opened {

@@ -4,10 +4,13 @@
 use super::stats::Distribution;
 use crate::backend::wire::{Generation, Scoring};
 use crate::results::CaseRow;
+use crate::sense::phase::Phase;
 
 /// What one call measured; times in ns after it was handed to the backend.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Sample {
+    /// CLOCK_MONOTONIC when it was handed over, in ns.
+    pub start_ns: u64,
     pub prompt_tokens: u32,
     pub cached_tokens: u32,
     /// New tokens; `None` where none are asked for (`choice`).
@@ -23,6 +26,7 @@ pub struct Sample {
 impl From<&Generation> for Sample {
     fn from(g: &Generation) -> Sample {
         Sample {
+            start_ns: g.start_ns,
             prompt_tokens: g.prompt_tokens,
             cached_tokens: g.cached_tokens,
             output_tokens: Some(g.token_ns.len() as u32),
@@ -38,6 +42,7 @@ impl From<&Generation> for Sample {
 impl From<&Scoring> for Sample {
     fn from(s: &Scoring) -> Sample {
         Sample {
+            start_ns: s.start_ns,
             prompt_tokens: s.prompt_tokens,
             cached_tokens: s.cached_tokens,
             prefill_ns: s.prefill_ns,
@@ -61,6 +66,14 @@ impl Sample {
     /// Request handed over → last token seen (`choice`: → all options scored), in ms.
     pub fn e2e_ms(&self) -> f64 {
         ms(self.last_ns.unwrap_or(self.done_ns))
+    }
+
+    /// The phases of the call, from … to … on CLOCK_MONOTONIC in ns.
+    pub fn phases(&self) -> impl Iterator<Item = (Phase, u64, u64)> {
+        let prefill = self.prefill_ns.unwrap_or(self.done_ns);
+        let rest = if self.output_tokens.is_some() { Phase::Decode } else { Phase::Score };
+        let at = self.start_ns;
+        [(Phase::Prefill, at, at + prefill), (rest, at + prefill, at + self.done_ns)].into_iter()
     }
 
     /// Median and largest gap between tokens, in ms.
@@ -88,6 +101,8 @@ pub struct Timings {
     decode_ns: u64,
     output_tokens: u64,
     e2e_ns: u64,
+    /// Sum over decoded tokens of the tokens before them.
+    depth: u64,
 }
 
 impl Timings {
@@ -103,10 +118,26 @@ impl Timings {
         }
         if let (Some(first), Some(last), Some(n)) = (sample.first_ns, sample.last_ns, sample.output_tokens) {
             self.decoded_tokens += u64::from(n) - 1;
+            self.depth += (u64::from(n) - 1) * (u64::from(sample.prompt_tokens) + u64::from(n) / 2);
             self.decode_ns += last.saturating_sub(first);
             self.output_tokens += u64::from(n);
             self.e2e_ns += last;
         }
+    }
+
+    /// New tokens of all timed calls.
+    pub fn output_tokens(&self) -> u64 {
+        self.output_tokens
+    }
+
+    /// New tokens per second, while decoding.
+    pub fn decode_tok_s(&self) -> Option<f64> {
+        per_second(self.decoded_tokens, self.decode_ns)
+    }
+
+    /// Tokens that stood before a decoded one, on average.
+    pub fn mean_depth(&self) -> Option<f64> {
+        (self.decoded_tokens > 0).then(|| self.depth as f64 / self.decoded_tokens as f64)
     }
 
     /// Fills the speed and latency columns.
@@ -117,11 +148,14 @@ impl Timings {
                 row.set_number(&format!("{name}_ms_p{p}"), value, 3);
             }
         }
-        let per_second = |n: u64, ns: u64| (n > 0 && ns > 0).then(|| n as f64 * 1e9 / ns as f64);
         row.set_number("prefill_tok_s", per_second(self.evaluated_tokens, self.prefill_ns), 2);
-        row.set_number("decode_tok_s", per_second(self.decoded_tokens, self.decode_ns), 2);
+        row.set_number("decode_tok_s", self.decode_tok_s(), 2);
         row.set_number("output_tok_s", per_second(self.output_tokens, self.e2e_ns), 2);
     }
+}
+
+fn per_second(n: u64, ns: u64) -> Option<f64> {
+    (n > 0 && ns > 0).then(|| n as f64 * 1e9 / ns as f64)
 }
 
 #[cfg(test)]

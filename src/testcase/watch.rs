@@ -2,6 +2,7 @@
 //! in, summed into figures and evidence. Phases are known only after a call, so looks wait until then. It must
 //! not know files, hosts or how anything is read.
 
+use super::sustained::Sight;
 use crate::sense::energy::{Meter, Share};
 use crate::sense::phase::{Phase, PhaseLog};
 use crate::sense::tick::{Layout, Rail, Tick, Tree};
@@ -112,8 +113,8 @@ impl Watch {
         self.ticks.push_back(tick);
     }
 
-    /// Sums up what has a known phase, and shows each such look once to `row`.
-    pub fn settle<E>(&mut self, mut row: impl FnMut(&Tick, Phase, Since) -> Result<(), E>) -> Result<(), E> {
+    /// Sums up what has a known phase, and shows each such look once to `row`, with the one before it.
+    pub fn settle<E>(&mut self, mut row: impl FnMut(&Tick, &Tick, Phase, Since) -> Result<(), E>) -> Result<(), E> {
         let mut settled_ns = self.log.known_ns();
         for meter in &mut self.meters {
             let to = meter.settle(&self.log);
@@ -126,7 +127,7 @@ impl Watch {
             let Some(last) = self.ticks.pop_front() else { break };
             let Some(next) = self.ticks.pop_front() else { break };
             let since = self.interval(&last, &next);
-            row(&next, self.log.at(next.at_ns.saturating_sub(1)), since)?;
+            row(&last, &next, self.log.at(next.at_ns.saturating_sub(1)), since)?;
             self.ticks.push_front(next);
         }
         settled_ns = self.ticks.front().map_or(settled_ns, |t| settled_ns.min(t.at_ns));
@@ -226,6 +227,18 @@ impl Watch {
         if let Some(said) = said {
             e.throttled.get_or_insert((said, 0.0)).1 += work_s;
         }
+    }
+
+    /// The processor's temperature at the last look, °C.
+    pub fn temperature(&self) -> Option<f64> {
+        self.ticks.back().and_then(|t| hottest(&self.layout, t))
+    }
+
+    /// What the last look shows, for a curve over time.
+    pub fn sight(&self) -> Sight {
+        let Some(tick) = self.ticks.back() else { return Sight::default() };
+        let clocks = tick.board.clocks_mhz.iter().filter_map(|c| *c);
+        Sight { temp_c: hottest(&self.layout, tick), freq_mhz: clocks.max() }
     }
 
     /// What `phases` took on rail number `rail`.

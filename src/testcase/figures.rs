@@ -1,0 +1,136 @@
+//! From what a case measured to the columns of its row. It must not know how anything was measured.
+
+use super::passes::Answers;
+use super::telemetry::Eyes;
+use crate::backend::wire::Opened;
+use crate::job::{Limits, Method, Metric, Task};
+use crate::results::CaseRow;
+use crate::sense::energy::{Share, uncertainty};
+use crate::sense::phase::Phase;
+use crate::sense::verdict::{Evidence, Valid, verdict};
+use crate::testenv::metric::wilson;
+
+/// Phases after a prompt is evaluated.
+const AFTER_PREFILL: [Phase; 2] = [Phase::Decode, Phase::Score];
+/// Part of the timed passes that readings must cover, before their energy is told.
+const COVERED: f64 = 0.95;
+/// Shortest time from which an idle power is taken, s.
+const IDLE_S: f64 = 0.9;
+
+/// The quality and speed columns.
+pub fn answers(row: &mut CaseRow, answers: &mut Answers, task: &Task) {
+    let tally = &answers.tally;
+    row.set("n", tally.n.to_string());
+    row.set("n_failed", tally.failed.to_string());
+    row.set_number("acc", tally.value(Metric::Acc), 4);
+    if let Some((lo, hi)) = wilson(tally.correct, tally.n) {
+        row.set_number("acc_lo", Some(lo), 4);
+        row.set_number("acc_hi", Some(hi), 4);
+    }
+    for metric in task.metrics.iter().filter(|m| **m != Metric::Acc) {
+        row.set_number(metric.name(), tally.value(*metric), 4);
+    }
+    answers.timings.fill(row);
+    let seconds = answers.timed.as_secs_f64();
+    row.set_number("records_s", (answers.records > 0).then(|| answers.records as f64 / seconds), 3);
+    if let Some((first, last)) = answers.sustained.as_ref().and_then(|s| s.first_and_last()) {
+        row.set_number("sustained_first", Some(first), 3);
+        row.set_number("sustained_last", Some(last), 3);
+    }
+}
+
+/// What the model itself says: load time, and how near decoding is to the memory's speed (`bandwidth`, bytes/s).
+/// All weights are read for each token of a dense model; the KV cache grows from none to `kv_bytes` at `n_ctx`
+/// tokens, of which a case uses the mean `depth`.
+pub fn opened(row: &mut CaseRow, opened: &Opened, answers: &Answers, bandwidth: Option<f64>) {
+    row.set_number("load_ms", Some(opened.load_ns as f64 / 1e6), 3);
+    let per_token = |depth: f64| {
+        let kv = opened.kv_bytes as f64 * depth / f64::from(opened.n_ctx.max(1));
+        opened.weights_bytes as f64 + kv
+    };
+    if let (Some(bandwidth), Some(speed), Some(depth), true) =
+        (bandwidth, answers.timings.decode_tok_s(), answers.timings.mean_depth(), opened.weights_bytes > 0)
+    {
+        row.set_number("bandwidth_util", Some(per_token(depth) * speed / bandwidth), 4);
+    }
+}
+
+/// Memory, processor, heat and energy.
+pub fn telemetry(row: &mut CaseRow, eyes: &Eyes, answers: &Answers, method: &Method) {
+    let watch = &eyes.watch;
+    row.set_number("rss_avg_mib", watch.rss_avg_mib(), 1);
+    row.set_number("cpu_pct_prefill", watch.cpu_pct(&[Phase::Prefill]), 0);
+    row.set_number("cpu_pct_decode", watch.cpu_pct(&AFTER_PREFILL), 0);
+    row.set_number("temp_c_max", watch.temp_c_max, 1);
+    row.set_number("freq_mhz_min", watch.freq_mhz_min.map(f64::from), 0);
+    let Some(rail) = eyes.main_rail() else { return };
+    let timed = watch.energy(rail, &Phase::TIMED);
+    row.set("energy_rail", watch.rails()[rail].name.as_str());
+    if timed.readings == 0 || timed.covered_s < COVERED * answers.timed.as_secs_f64() {
+        return;
+    }
+    let idle_w = mean(&watch.energy(rail, &[Phase::Idle])).filter(|(_, s)| *s >= IDLE_S).map(|(w, _)| w);
+    let per = |n: u64| (n > 0).then(|| timed.joules / n as f64);
+    let kind = watch.rails()[rail].kind;
+    row.set_number("energy_j", Some(timed.joules), 3);
+    row.set_number("energy_j_net", idle_w.map(|w| timed.joules - w * timed.covered_s), 3);
+    row.set_number("energy_j_err", uncertainty(kind, &timed, watch.rails()[rail].resolution), 3);
+    if matches!(method, Method::Generate { .. }) {
+        row.set_number("energy_j_per_token", per(answers.timings.output_tokens()), 5);
+    }
+    row.set_number("energy_j_per_record", per(answers.records), 5);
+    let passes = answers.records.checked_div(answers.tally.n).unwrap_or(0).max(1);
+    row.set_number("energy_j_per_correct", per(answers.tally.correct * passes), 5);
+    row.set_number("power_w_avg", mean(&timed).map(|(w, _)| w), 3);
+    row.set_number("power_w_peak", Some(timed.peak_w), 3);
+    row.set_number("power_w_idle", idle_w, 3);
+    for (column, phases) in [
+        ("energy_load_j", &[Phase::Load][..]),
+        ("energy_prefill_j", &[Phase::Prefill]),
+        ("energy_decode_j", &AFTER_PREFILL),
+    ] {
+        let share = watch.energy(rail, phases);
+        row.set_number(column, (share.covered_s > 0.0).then_some(share.joules), 3);
+    }
+}
+
+/// Mean power of a share and the seconds that it is over.
+fn mean(share: &Share) -> Option<(f64, f64)> {
+    (share.covered_s > 0.0).then(|| (share.joules / share.covered_s, share.covered_s))
+}
+
+/// Whether the row's speed and energy can be taken for the board's, with the reasons.
+pub fn judge(row: &mut CaseRow, eyes: &Eyes, answers: &Answers, hot_start_c: Option<f64>, limits: &Limits) {
+    let rail = eyes.main_rail();
+    let mut evidence = Evidence {
+        passes: answers.speeds.clone(),
+        timed_s: answers.timed.as_secs_f64(),
+        records: answers.records,
+        hot_start_c,
+        energy: rail.map(|rail| {
+            let share = eyes.watch.energy(rail, &Phase::TIMED);
+            (share.readings, share.covered_s)
+        }),
+        ..eyes.watch.evidence()
+    };
+    evidence.silent.extend(eyes.lost_rail(answers.timed.as_secs_f64()));
+    let (valid, findings) = verdict(&evidence, limits);
+    let mut codes: Vec<&str> = findings.iter().map(|f| f.code).collect();
+    codes.dedup();
+    let mut reasons: Vec<String> = findings.iter().map(|f| format!("{}: {}", f.code, f.evidence)).collect();
+    let mut valid = valid;
+    if answers.tally.failed > 0 {
+        codes.insert(0, "failed-records");
+        reasons.insert(0, format!("failed-records: {} of {} records", answers.tally.failed, answers.tally.n));
+    }
+    if let Some(sustained) = &answers.sustained {
+        row.set_number("throttle_after_s", sustained.slower_after_s(limits.clock_pct), 1);
+        // A sustained case is there to show the board when it is hot: slowing down is its result.
+        if findings.iter().all(|f| !f.disqualifies || matches!(f.code, "throttled" | "thermal-trip" | "unstable")) {
+            valid = if valid == Valid::No { Valid::Yes } else { valid };
+        }
+    }
+    row.set("valid", valid.name());
+    row.set("warnings", codes.join(";"));
+    row.set("evidence", reasons.join("; "));
+}

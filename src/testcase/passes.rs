@@ -1,0 +1,189 @@
+//! The passes of a case over its records: warm-up, timed passes, and passes that go on for a set time. Each answer
+//! is written, summed, and its phases told to the watch. It must not know how a host is started or a row filled.
+
+use super::ask::{Answer, AskError, Asker, need};
+use super::case::{Context, End};
+use super::journal::{Journal, JournalError, Prediction, SampleRow};
+use super::scenario::{Item, single_stream};
+use super::sustained::Sustained;
+use super::telemetry::Eyes;
+use super::timing::Timings;
+use crate::backend::client::Client;
+use crate::clock::now_ns;
+use crate::job::Task;
+use crate::sense::phase::Phase;
+use crate::testenv::metric::Tally;
+use std::ops::ControlFlow;
+use std::time::{Duration, Instant};
+
+/// What the records of a case have come to so far.
+#[derive(Default)]
+pub struct Answers {
+    pub tally: Tally,
+    pub timings: Timings,
+    /// Records of timed passes.
+    pub records: u64,
+    /// Length of the timed passes.
+    pub timed: Duration,
+    /// Records per second of each whole timed pass.
+    pub speeds: Vec<f64>,
+    pub first_failure: Option<String>,
+    pub sustained: Option<Sustained>,
+    /// Has any call been answered since the model was loaded?
+    warm: bool,
+}
+
+/// Asks a case's records of an open host.
+pub struct Passes<'a, 'c> {
+    pub context: &'a mut Context<'c>,
+    pub eyes: &'a mut Eyes,
+    pub task: &'a Task,
+    pub asker: &'a Asker<'a>,
+    pub client: &'a mut Client,
+    pub answers: &'a mut Answers,
+}
+
+impl Passes<'_, '_> {
+    /// All of them, in their order.
+    pub fn run(&mut self) -> Result<(), End> {
+        for _ in 0..self.context.job.warmup {
+            self.pass(0, 1, None)?;
+        }
+        let Some(length) = self.task.sustained else {
+            return (1..=self.context.job.repeat).try_for_each(|number| self.pass(number, u64::MAX, None).map(|_| ()));
+        };
+        self.answers.sustained = Some(Sustained::new(length, self.eyes.watch.sight()));
+        let end = Instant::now() + length;
+        let mut number = 1;
+        // The first pass is the one that quality comes from, so it is never cut short.
+        self.pass(number, u64::MAX, None)?;
+        while Instant::now() < end {
+            number += 1;
+            self.pass(number, u64::MAX, Some(end))?;
+        }
+        Ok(())
+    }
+
+    /// One pass over at most so many records, until `end` if there is one. Pass 0 is the warm-up.
+    fn pass(&mut self, number: u32, at_most: u64, end: Option<Instant>) -> Result<(), End> {
+        let mut left = at_most;
+        let records = self.answers.records;
+        let (start, start_ns) = (Instant::now(), now_ns());
+        let task = self.task;
+        let result = single_stream(task, need(&task.method), |item| {
+            if (self.context.interrupted)() {
+                return ControlFlow::Break(Err(End::Interrupted));
+            }
+            if let Err(end) = self.record(number, start_ns, item) {
+                return ControlFlow::Break(Err(end));
+            }
+            left -= 1;
+            let over = left == 0 || end.is_some_and(|end| Instant::now() >= end);
+            if over { ControlFlow::Break(Ok(())) } else { ControlFlow::Continue(()) }
+        });
+        if number > 0 {
+            let length = start.elapsed();
+            self.answers.timed += length;
+            if end.is_none_or(|end| Instant::now() < end) {
+                self.answers.speeds.push((self.answers.records - records) as f64 / length.as_secs_f64());
+            }
+            self.eyes.watch.mark(Phase::Between, start_ns, now_ns());
+        }
+        match result.map_err(End::Dataset)? {
+            ControlFlow::Break(result) => result,
+            ControlFlow::Continue(()) => Ok(()),
+        }
+    }
+
+    fn record(&mut self, pass: u32, pass_start_ns: u64, item: &Item) -> Result<(), End> {
+        let answer = match self.asker.ask(self.client, item.record) {
+            Err(AskError::Host(e)) => return Err(End::Host(e)),
+            Err(AskError::Record(failure)) => Err(failure.to_string()),
+            Ok(answer) => Ok(answer),
+        };
+        let watch = &mut self.eyes.watch;
+        match &answer {
+            _ if pass == 0 => watch.mark(Phase::Warmup, pass_start_ns, now_ns()),
+            Ok(answer) => {
+                watch.mark(Phase::Between, pass_start_ns, answer.sample.start_ns);
+                answer.sample.phases().for_each(|(phase, from, to)| watch.mark(phase, from, to));
+            }
+            Err(_) => watch.mark(Phase::Between, pass_start_ns, now_ns()),
+        }
+        let gold = self.asker.gold(item.record);
+        note(self.context.journal, self.eyes.case(), pass, item, &gold, &answer, self.answers).map_err(End::Journal)?;
+        self.eyes.pump(self.context, self.client.take_power()).map_err(End::Journal)?;
+        if let (Some(sustained), Ok(answer)) = (&mut self.answers.sustained, &answer)
+            && pass > 0
+        {
+            sustained.add(&answer.sample, self.eyes.watch.sight());
+        }
+        self.context.progress.record();
+        Ok(())
+    }
+}
+
+/// Writes one record's lines and adds it to the sums. Pass 0 is the warm-up: a line in samples.csv, no more.
+fn note(
+    journal: &mut Journal,
+    case: &str,
+    pass: u32,
+    item: &Item,
+    gold: &str,
+    answer: &Result<Answer, String>,
+    answers: &mut Answers,
+) -> Result<(), JournalError> {
+    let mut row = SampleRow { case, id: &item.id, subject: item.subject, pass, status: "failed", ..Default::default() };
+    if let Ok(answer) = answer {
+        let sample = &answer.sample;
+        let itl = sample.itl_ms();
+        row = SampleRow {
+            status: "ok",
+            correct: Some(answer.judgement.correct),
+            score: Some(answer.score),
+            prompt_tokens: Some(sample.prompt_tokens),
+            cached_tokens: Some(sample.cached_tokens),
+            output_tokens: sample.output_tokens,
+            queue_ms: Some(0.0),
+            ttft_ms: sample.ttft_ms(),
+            decode_ms: sample.decode_ms(),
+            e2e_ms: Some(sample.e2e_ms()),
+            itl_p50_ms: itl.map(|(median, _)| median),
+            itl_max_ms: itl.map(|(_, max)| max),
+            ..row
+        };
+    } else {
+        row.correct = Some(false);
+    }
+    journal.sample(&row)?;
+    let cold = !answers.warm;
+    answers.warm |= answer.is_ok();
+    if pass == 0 {
+        return Ok(());
+    }
+    answers.records += 1;
+    match answer {
+        // Without a warm-up the first call is the cold one, which is in samples.csv but in no percentile.
+        Ok(answer) if !cold => answers.timings.add(&answer.sample),
+        Ok(_) => {}
+        Err(reason) => {
+            answers.first_failure.get_or_insert_with(|| format!("{}: {reason}", item.id));
+        }
+    }
+    if pass == 1 {
+        match answer {
+            Ok(answer) => answers.tally.add(answer.judgement),
+            Err(_) => answers.tally.add_failed(item.record.gold),
+        }
+        journal.prediction(&Prediction {
+            case,
+            id: &item.id,
+            prediction: answer.as_ref().ok().map(|a| a.prediction.as_str()),
+            gold,
+            correct: answer.as_ref().is_ok_and(|a| a.judgement.correct),
+            scores: answer.as_ref().ok().and_then(|a| a.option_scores.clone()),
+            error: answer.as_ref().err().map(String::as_str),
+        })?;
+    }
+    Ok(())
+}
