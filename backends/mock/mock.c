@@ -64,6 +64,7 @@ static const char *const faults[] = {
 
 struct eb_session {
     uint64_t n_ctx, seed, load_us, prefill_us, token_us, fault_at, calls;
+    uint64_t n_weights, weights_bytes, kv_bytes, compute_bytes;
     int score, tokenizer, fault;
     char text[256];
     volatile sig_atomic_t aborted;
@@ -71,6 +72,16 @@ struct eb_session {
 
 /* The parameters of the last open() decide what get_extension() offers. */
 static int offer_score = 1;
+
+/* Rails of eb.power/1: as told by `power`, from then on growing by power_ramp_mw each second. */
+#define MAX_RAILS 4
+static struct rail {
+    char name[16];
+    double watts;
+} rails[MAX_RAILS];
+static uint64_t power_ramp_mw, power_block_us;
+static struct timespec power_start;
+static eb_power_v1 power_v1;
 
 static eb_str str(const char *z) {
     eb_str s;
@@ -115,6 +126,26 @@ static int copy_text(eb_str s, char *out, size_t size) {
     return 1;
 }
 
+/* "NPU:2.5,DDR:0.5" */
+static int set_rails(eb_str s) {
+    char text[128], *entry;
+    if (!copy_text(s, text, sizeof text)) return 0;
+    power_v1.n_rails = 0;
+    clock_gettime(CLOCK_MONOTONIC, &power_start);
+    for (entry = strtok(text, ","); entry; entry = strtok(NULL, ",")) {
+        char *colon = strchr(entry, ':'), *end;
+        struct rail *rail = &rails[power_v1.n_rails];
+        if (!colon || colon == entry || power_v1.n_rails == MAX_RAILS || colon - entry >= (long)sizeof rail->name)
+            return 0;
+        *colon = '\0';
+        strcpy(rail->name, entry);
+        rail->watts = strtod(colon + 1, &end);
+        if (end == colon + 1 || *end) return 0;
+        power_v1.n_rails++;
+    }
+    return power_v1.n_rails > 0;
+}
+
 /* 1: taken, 0: bad value, -1: unknown key */
 static int set_param(eb_session *m, eb_str key, eb_str value) {
     if (eb_str_eq(key, "n_ctx")) return number(value, &m->n_ctx) && m->n_ctx > 1;
@@ -126,6 +157,13 @@ static int set_param(eb_session *m, eb_str key, eb_str value) {
     if (eb_str_eq(key, "score")) return boolean(value, &m->score);
     if (eb_str_eq(key, "tokenizer")) return boolean(value, &m->tokenizer);
     if (eb_str_eq(key, "fault")) return fault_number(value, &m->fault);
+    if (eb_str_eq(key, "n_weights")) return number(value, &m->n_weights);
+    if (eb_str_eq(key, "weights_bytes")) return number(value, &m->weights_bytes);
+    if (eb_str_eq(key, "kv_bytes")) return number(value, &m->kv_bytes);
+    if (eb_str_eq(key, "compute_bytes")) return number(value, &m->compute_bytes);
+    if (eb_str_eq(key, "power")) return set_rails(value);
+    if (eb_str_eq(key, "power_ramp_mw")) return number(value, &power_ramp_mw);
+    if (eb_str_eq(key, "power_block_us")) return number(value, &power_block_us);
     if (eb_str_eq(key, "text")) return copy_text(value, m->text, sizeof m->text);
     return -1;
 }
@@ -312,6 +350,8 @@ static eb_status mock_open(const eb_open_params *p, eb_session **out, eb_error *
     m->seed = 1;
     m->fault_at = 2;
     m->score = m->tokenizer = 1;
+    power_v1.n_rails = 0;
+    power_ramp_mw = power_block_us = 0;
     for (i = 0; i < p->n_params; i++) {
         int taken = set_param(m, p->params[i].key, p->params[i].value);
         if (taken != 1) {
@@ -341,6 +381,10 @@ static eb_status mock_info(eb_session *m, eb_info *out, eb_error *error) {
     out->n_ctx = out->n_ctx_train = (uint32_t)m->n_ctx;
     out->n_vocab = N_VOCAB;
     out->flags = m->tokenizer ? EB_INFO_TOKENIZER : 0;
+    out->n_weights = m->n_weights;
+    out->weights_bytes = m->weights_bytes;
+    out->kv_bytes = m->kv_bytes;
+    out->compute_bytes = m->compute_bytes;
     out->bos_token = BOS;
     out->eos_token = EOS;
     out->architecture = str("hash");
@@ -510,7 +554,23 @@ static eb_status mock_device(uint32_t index, eb_device *out, eb_error *error) {
 
 static const eb_device_v1 device_v1 = {sizeof(eb_device_v1), 0, mock_device};
 
+static eb_str mock_rail_name(uint32_t rail) { return str(rail < power_v1.n_rails ? rails[rail].name : ""); }
+
+static eb_status mock_rail_read(uint32_t rail, double *watts, eb_error *error) {
+    struct timespec now;
+    double seconds;
+    if (rail >= power_v1.n_rails) return eb_fail(error, EB_ERR_INVALID, "no such rail");
+    pause_us(power_block_us);
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    seconds = (double)(now.tv_sec - power_start.tv_sec) + (double)(now.tv_nsec - power_start.tv_nsec) * 1e-9;
+    *watts = rails[rail].watts + (double)power_ramp_mw * 1e-3 * seconds;
+    return EB_OK;
+}
+
+static eb_power_v1 power_v1 = {sizeof(eb_power_v1), 0, mock_rail_name, mock_rail_read};
+
 static const void *mock_get_extension(eb_str name) {
+    if (power_v1.n_rails && eb_str_eq(name, EB_EXT_POWER)) return &power_v1;
     if (eb_str_eq(name, EB_EXT_DEVICE)) return &device_v1;
     if (offer_score && eb_str_eq(name, EB_EXT_SCORE)) return &score_v1;
     return NULL;
