@@ -6,6 +6,7 @@
 //! |---|---|
 //! | `story` | what is made of results: ranking, tables |
 //! | `conform` | the command of that name: a plugin's checks, each in a child |
+//! | `probe` | the command of that name: what a board is and shows |
 //! | `testcase` | a run: plan, hosts started and watched, samples written |
 //! | `testenv` | datasets, prompts, extraction, metrics; no process work |
 //! | `backend` | the C ABI, the host process and its client; the only `unsafe` |
@@ -19,6 +20,7 @@ pub mod backend;
 mod clock;
 pub mod conform;
 pub mod job;
+pub mod probe;
 pub mod problem;
 pub mod results;
 pub mod sense;

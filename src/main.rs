@@ -4,6 +4,8 @@ use argh::FromArgs;
 use edgebench::backend::conform::child;
 use edgebench::backend::host;
 use edgebench::conform;
+use edgebench::job::Method;
+use edgebench::probe;
 use edgebench::problem::Problem;
 use edgebench::story::{rank, table};
 use edgebench::testcase::plan::Plan;
@@ -42,6 +44,7 @@ struct Arguments {
 enum Command {
     Run(Run),
     Check(Check),
+    Probe(Probe),
     Conform(Conform),
     Version(Version),
 }
@@ -59,6 +62,9 @@ struct Run {
     /// only the cases whose name has PAT in it; with * a pattern for the whole name: --only '*/compare'
     #[argh(option, arg_name = "pat")]
     only: Option<String>,
+    /// exit 1 also when a row is not valid: throttled, disturbed, swapped …
+    #[argh(switch)]
+    strict: bool,
     /// say nothing but errors and the leaderboard
     #[argh(switch, short = 'q')]
     quiet: bool,
@@ -71,6 +77,21 @@ struct Check {
     /// the job file (TOML)
     #[argh(positional)]
     job: PathBuf,
+}
+
+#[derive(FromArgs)]
+/// Show what this board is, what can be measured on it, and what not and why.
+#[argh(subcommand, name = "probe")]
+struct Probe {
+    /// one JSON object instead of tables
+    #[argh(switch)]
+    json: bool,
+    /// tell whether this GGUF fits into memory
+    #[argh(option, short = 'm')]
+    model: Option<PathBuf>,
+    /// a parameter of the llama backend for --model, as key=value; may be repeated
+    #[argh(option, arg_name = "key=value")]
+    param: Vec<String>,
 }
 
 #[derive(FromArgs)]
@@ -110,12 +131,16 @@ fn main() -> ExitCode {
     if arguments.get(1).is_some_and(|a| a == child::CONFORM_ARGUMENT) {
         return child::main();
     }
+    if arguments.get(1).is_some_and(|a| a == probe::BANDWIDTH_ARGUMENT) {
+        return probe::print_bandwidth();
+    }
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("error")).init();
     match parse(&arguments) {
         Err(code) => ExitCode::from(code),
         Ok(Arguments { command }) => ExitCode::from(match command {
             Command::Run(run) => run_job(&run),
             Command::Check(check) => check_job(&check),
+            Command::Probe(arguments) => look_at_board(&arguments),
             Command::Conform(arguments) => check_plugin(&arguments),
             Command::Version(_) => version(),
         }),
@@ -163,6 +188,17 @@ fn check_job(arguments: &Check) -> u8 {
     }
 }
 
+fn look_at_board(arguments: &Probe) -> u8 {
+    let request = probe::Request { json: arguments.json, model: arguments.model.as_deref(), params: &arguments.param };
+    match probe::run(&request) {
+        Ok(()) => OK,
+        Err(e) => {
+            eprintln!("edgebench: {e}");
+            REFUSED
+        }
+    }
+}
+
 fn check_plugin(arguments: &Conform) -> u8 {
     let request = conform::Request {
         plugin: &arguments.plugin,
@@ -196,7 +232,9 @@ fn run_job(arguments: &Run) -> u8 {
     }
     let folder = arguments.out.clone().unwrap_or_else(|| run::default_folder(&plan.job.name));
     let verbosity = if arguments.quiet { Verbosity::Quiet } else { Verbosity::Normal };
-    let outcome = match run::run(&plan, &folder, verbosity) {
+    let decodes = plan.cases.iter().any(|c| matches!(plan.job.tasks[c.task].method, Method::Generate { .. }));
+    let bandwidth = if decodes { probe::bandwidth_in_child() } else { None };
+    let outcome = match run::run(&plan, &folder, verbosity, bandwidth) {
         Ok(outcome) => outcome,
         Err(e @ RunError::Occupied(_)) => {
             eprintln!("edgebench: {e}");
@@ -213,8 +251,12 @@ fn run_job(arguments: &Run) -> u8 {
     for row in outcome.rows.iter().filter(|r| r.get("status") != "ok") {
         eprintln!("{}: {}: {}", row.get("case"), row.get("status"), row.get("reason"));
     }
+    for row in outcome.rows.iter().filter(|r| r.get("status") == "ok" && r.get("valid") == "no") {
+        eprintln!("{}: not valid: {}", row.get("case"), row.get("evidence"));
+    }
     match outcome.signal {
         Some(signal) => 128 + signal as u8,
+        None if arguments.strict && outcome.any_invalid() => FAILED,
         None if outcome.all_ok() => OK,
         None => FAILED,
     }

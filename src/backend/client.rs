@@ -119,6 +119,15 @@ impl Client {
         std::mem::take(&mut self.power)
     }
 
+    /// Waits so long between calls, and takes in the readings that come meanwhile.
+    pub fn idle(&mut self, length: Duration) -> Result<(), HostError> {
+        match self.receive(length, "idle") {
+            Err(HostError::Timeout { .. }) => Ok(()),
+            Err(e) => Err(e),
+            Ok(message) => Err(self.nonsense(&message)),
+        }
+    }
+
     /// Loads backend and model.
     pub fn open(&mut self, open: Open, timeout: Duration) -> Result<Opened, HostError> {
         match self.call(&ToHost::Open(open), timeout, "loading")? {

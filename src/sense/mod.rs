@@ -1,6 +1,7 @@
 //! What `/proc` and `/sys` tell about the board and about a host process. Every reader takes its root as an
 //! argument, so that a folder of files can stand in for a board. It must not know cases or backends.
 
+pub mod bandwidth;
 pub mod board;
 pub mod energy;
 pub mod external;

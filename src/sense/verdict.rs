@@ -94,6 +94,8 @@ pub fn verdict(evidence: &Evidence, limits: &Limits) -> (Valid, Vec<Finding>) {
     let unseen = (evidence.looks == 0 && evidence.records > 0)
         .then(|| format!("no sample fell into {:.2} s of timed work", evidence.timed_s));
     find("unsampled", false, unseen);
+    let blind = "no clock, temperature or counter is visible: throttling cannot be seen";
+    find("heat-unseen", false, (!evidence.heat_visible).then(|| blind.to_owned()));
     find("throttled", true, throttled(evidence, limits));
     find("thermal-trip", true, trip(evidence));
     find("hot-start", false, evidence.hot_start_c.map(|c| format!("{c:.1} °C when the wait for a cool board ended")));
@@ -239,7 +241,8 @@ mod tests {
     #[test]
     fn a_quiet_board_is_valid_and_one_that_cannot_be_seen_is_unknown() {
         assert_eq!(judged(|_| ()), (Valid::Yes, String::new()));
-        assert_eq!(judged(|e| e.heat_visible = false), (Valid::Unknown, String::new()));
+        let (valid, text) = judged(|e| e.heat_visible = false);
+        assert!(valid == Valid::Unknown && text.starts_with("heat-unseen: no clock"), "{text}");
         assert_eq!(judged(|e| e.foreign_pct = None), (Valid::Unknown, String::new()));
     }
 

@@ -131,7 +131,7 @@ fn measure(
         measured.hot_start_c = prepare::cool_down(context, eyes, wanted)?;
     }
     if context.telemetry.has_rail() {
-        prepare::idle(context, eyes, job.measure.power.idle)?;
+        prepare::idle(context, eyes, None, job.measure.power.idle)?;
     }
     if job.measure.cold_load {
         let cold = prepare::cold_load(open.clone(), instance.model_path.as_deref(), job.load_timeout)?;
@@ -147,12 +147,32 @@ fn measure(
         Ok(opened) => {
             eyes.add_plugin_rails(&opened.rails);
             measured.opened = Some(opened);
-            Passes { context, eyes, task, asker: &asker, client: &mut client, answers: &mut measured.answers }.run()
+            ask(context, eyes, task, &asker, &mut client, measured)
         }
     };
     measured.rss_peak_mib = process::rss_peak_mib(context.proc_root, client.pid());
     result?;
     client.close().map_err(End::Host)
+}
+
+/// Everything between the load and the end of a host.
+fn ask(
+    context: &mut Context,
+    eyes: &mut Eyes,
+    task: &Task,
+    asker: &Asker,
+    client: &mut Client,
+    measured: &mut Measured,
+) -> Result<(), End> {
+    if !context.telemetry.has_rail() && eyes.main_rail().is_some() {
+        prepare::idle(context, eyes, Some(client), context.job.measure.power.idle)?;
+    }
+    Passes { context, eyes, task, asker, client, answers: &mut measured.answers }.run()?;
+    if eyes.main_rail().is_some() {
+        // The last reading of the passes is of use only with one after them.
+        prepare::linger(context, eyes, client)?;
+    }
+    Ok(())
 }
 
 fn status_of(end: Option<End>, answers: &Answers, oom_killed: bool) -> (Status, String) {

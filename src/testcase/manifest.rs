@@ -24,6 +24,8 @@ pub struct Manifest {
     pub models: BTreeMap<String, FileHash>,
     pub datasets: BTreeMap<String, FileHash>,
     pub board: Board,
+    /// Read bandwidth of all cores together, GB/s (10⁹); `null` where it was not measured.
+    pub bandwidth_gb_s: Option<f64>,
     /// Object instance → what its backend said it loaded.
     pub instances: BTreeMap<String, Loaded>,
     pub n_cases: usize,
@@ -108,6 +110,7 @@ impl Manifest {
             models,
             datasets,
             board,
+            bandwidth_gb_s: None,
             instances: BTreeMap::new(),
             n_cases: 0,
             start: now(),

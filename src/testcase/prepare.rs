@@ -20,21 +20,29 @@ const STEP: Duration = Duration::from_millis(100);
 /// Waits until the board is cool. °C if it still was too hot when the wait ended.
 pub fn cool_down(context: &mut Context, eyes: &mut Eyes, wanted: &Cooldown) -> Result<Option<f64>, End> {
     let mut temperature = None;
-    wait(context, eyes, Phase::Cooldown, wanted.max_wait, |eyes| {
+    wait(context, eyes, None, Phase::Cooldown, wanted.max_wait, |eyes| {
         temperature = eyes.watch.temperature();
         temperature.is_some_and(|t| t < wanted.below_c)
     })?;
     Ok(temperature.filter(|t| *t >= wanted.below_c))
 }
 
-/// Lets the board idle for `length`, to know the power that is not the host's.
-pub fn idle(context: &mut Context, eyes: &mut Eyes, length: Duration) -> Result<(), End> {
-    wait(context, eyes, Phase::Idle, length, |_| false)
+/// Lets the board idle for `length`, to know the power that is not the host's. A backend's own rails can be read
+/// only once a `client` has loaded it: then the idle power is that of a loaded model at rest.
+pub fn idle(context: &mut Context, eyes: &mut Eyes, client: Option<&mut Client>, length: Duration) -> Result<(), End> {
+    wait(context, eyes, client, Phase::Idle, length, |_| false)
+}
+
+/// Lets the sampler look twice more.
+pub fn linger(context: &mut Context, eyes: &mut Eyes, client: &mut Client) -> Result<(), End> {
+    let length = Duration::from_secs(2) / context.job.measure.hz;
+    wait(context, eyes, Some(client), Phase::Other, length, |_| false)
 }
 
 fn wait(
     context: &mut Context,
     eyes: &mut Eyes,
+    mut client: Option<&mut Client>,
     phase: Phase,
     at_most: Duration,
     mut enough: impl FnMut(&Eyes) -> bool,
@@ -49,9 +57,16 @@ fn wait(
         if (context.interrupted)() {
             return Err(End::Interrupted);
         }
-        std::thread::sleep(left.min(STEP));
+        let step = left.min(STEP);
+        let readings = match &mut client {
+            Some(client) => client.idle(step).map(|()| client.take_power()).map_err(End::Host)?,
+            None => {
+                std::thread::sleep(step);
+                Vec::new()
+            }
+        };
         eyes.watch.mark(phase, start, now_ns());
-        eyes.pump(context, Vec::new()).map_err(End::Journal)?;
+        eyes.pump(context, readings).map_err(End::Journal)?;
     }
     Ok(())
 }

@@ -11,6 +11,7 @@ use super::telemetry::Telemetry;
 use crate::results::{CASES, CaseRow, Status, case_columns};
 use crate::sense::board::Board;
 use crate::sense::sensors::{self, Sensors};
+use crate::sense::verdict::Valid;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -44,6 +45,11 @@ impl Outcome {
     pub fn all_ok(&self) -> bool {
         self.rows.iter().all(|r| r.get("status") == Status::Ok.name())
     }
+
+    /// Was some case disturbed, so that its figures are not the board's?
+    pub fn any_invalid(&self) -> bool {
+        self.rows.iter().any(|r| r.get("valid") == Valid::No.name())
+    }
 }
 
 /// `runs/<job>-<UTC time>`
@@ -51,8 +57,8 @@ pub fn default_folder(job: &str) -> PathBuf {
     PathBuf::from(format!("runs/{job}-{}", jiff::Timestamp::now().strftime("%Y%m%dT%H%M%SZ")))
 }
 
-/// Runs `plan` into `folder`.
-pub fn run(plan: &Plan, folder: &Path, verbosity: Verbosity) -> Result<Outcome, RunError> {
+/// Runs `plan` into `folder`. `bandwidth` is what the memory gives, bytes/s, for the column `bandwidth_util`.
+pub fn run(plan: &Plan, folder: &Path, verbosity: Verbosity, bandwidth: Option<f64>) -> Result<Outcome, RunError> {
     if folder.join(CASES).exists() {
         return Err(RunError::Occupied(folder.to_path_buf()));
     }
@@ -60,6 +66,7 @@ pub fn run(plan: &Plan, folder: &Path, verbosity: Verbosity) -> Result<Outcome, 
     let signal = catch_signals()?;
     let mut manifest = Manifest::start(job, Board::read(Path::new("/sys"), Path::new("/proc")))?;
     manifest.n_cases = plan.cases.len();
+    manifest.bandwidth_gb_s = bandwidth.map(|b| b / 1e9);
     let sensors = Sensors::open(&sensors::root(), Duration::from_secs(1) / job.measure.hz);
     let columns = Telemetry::columns(&sensors.layout);
     let mut journal = Journal::create(folder, case_columns(&job.metric_columns()), &columns)?;
@@ -83,7 +90,7 @@ pub fn run(plan: &Plan, folder: &Path, verbosity: Verbosity) -> Result<Outcome, 
             progress: &progress,
             interrupted: &|| signal.load(Ordering::Relaxed) != 0,
             proc_root: Path::new("/proc"),
-            bandwidth: None,
+            bandwidth,
         };
         let (row, opened) = case::run(&mut context, &id, instance, &job.tasks[case.task])?;
         if let Some(opened) = opened {

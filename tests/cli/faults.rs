@@ -186,7 +186,7 @@ fn a_prompt_that_is_too_long_costs_its_record() {
     assert_eq!(bench.run().0, 0);
     let row = bench.case("mock/gen");
     assert_eq!((row.get("status"), row.get("n"), row.get("n_failed")), ("ok", "2", "1"));
-    assert_eq!(row.get("warnings"), "failed-records");
+    assert!(row.get("warnings").starts_with("failed-records"), "{}", row.get("warnings"));
     assert_eq!(bench.predictions()[0]["prediction"], serde_json::Value::Null);
     assert_eq!(bench.predictions()[0]["error"], "the prompt does not fit n_ctx: raise it");
 }

@@ -1,5 +1,6 @@
 //! The binary as a user sees it: files in, files and words and an exit code out.
 
+mod board;
 mod check;
 mod common;
 mod conform;
@@ -7,5 +8,7 @@ mod faults;
 #[cfg(feature = "llama")]
 mod llama;
 mod plugins;
+mod probe;
 mod real;
 mod run;
+mod telemetry;

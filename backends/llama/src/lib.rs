@@ -3,6 +3,7 @@
 //! Map: `entry` (C boundary) → `preflight`, `session`, `generate`, `score` → `gguf`, `memory`, `params`, … (pure).
 
 mod entry;
+pub mod fit;
 mod generate;
 pub mod gguf;
 mod log;

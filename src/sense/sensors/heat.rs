@@ -61,7 +61,7 @@ impl Heat {
             Cooling { name, slows }
         });
         let cooling: Vec<Cooling> = cooling.collect();
-        let firmware = root.join("sys/devices/platform/soc/soc:firmware/get_throttled");
+        let firmware = firmware_file(root).unwrap_or_default();
         let mut temps: Vec<Attribute> = paths.iter().cloned().map(Attribute::new).collect();
         let mut states: Vec<Attribute> = folders.iter().map(|f| Attribute::new(f.join("cur_state"))).collect();
         let has_firmware = firmware.exists();
@@ -95,6 +95,13 @@ impl Heat {
         look.cooling.resize(self.cooling.len(), None);
         look.firmware = values.firmware;
     }
+}
+
+/// `soc/soc:firmware/get_throttled`, on a Raspberry Pi 5 with the bus' address in both names.
+fn firmware_file(root: &Path) -> Option<PathBuf> {
+    let buses = entries(&root.join("sys/devices/platform")).into_iter().filter(|p| name(p).starts_with("soc"));
+    let file = |bus: PathBuf| bus.join(format!("{}:firmware/get_throttled", name(&bus)));
+    buses.map(file).find(|f| f.exists())
 }
 
 /// The lowest trip point at which the kernel slows something down or worse; fans are `active`.

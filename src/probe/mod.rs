@@ -1,0 +1,322 @@
+//! The command `probe`: what this board is, what can be measured on it and what cannot, and why. It puts together
+//! what `sense` finds; it must not know jobs.
+
+mod print;
+
+use crate::sense::bandwidth;
+use crate::sense::board::Board;
+use crate::sense::energy::Kind;
+use crate::sense::sensors::attribute::{number, text};
+use crate::sense::sensors::{self, Absent, Sensors};
+use crate::sense::tick::{Layout, Look};
+use serde::Serialize;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// First argument that makes the `edgebench` binary measure memory and print bytes/s. A process of its own, so that
+/// the buffer is gone afterwards.
+pub const BANDWIDTH_ARGUMENT: &str = "__bandwidth";
+/// How long sensors behind a bus get for their first value.
+const PATIENCE: Duration = Duration::from_millis(800);
+/// Instructions that LLM kernels have variants for, as `/proc/cpuinfo` names them.
+const FEATURES: &[&str] = &[
+    "sse4_2",
+    "avx",
+    "f16c",
+    "fma",
+    "avx2",
+    "avx_vnni",
+    "avx512f",
+    "avx512bw",
+    "avx512_vnni",
+    "avx512_bf16",
+    "amx_int8",
+    "neon",
+    "asimd",
+    "vfpv4",
+    "fphp",
+    "asimdhp",
+    "asimddp",
+    "i8mm",
+    "bf16",
+    "sve",
+    "sve2",
+    "sme",
+];
+
+/// Everything that is known of a board.
+#[derive(Debug, Serialize)]
+pub struct Probe {
+    pub edgebench: &'static str,
+    pub board: Board,
+    /// Dynamic loaders that are there: what plugins can be built for.
+    pub loaders: Vec<String>,
+    pub cpu_features: Vec<String>,
+    pub clusters: Vec<Cluster>,
+    pub memory_free_mib: Option<f64>,
+    pub swap_free_mib: Option<f64>,
+    /// Read bandwidth of all cores together, GB/s (10⁹).
+    pub bandwidth_gb_s: Option<f64>,
+    pub sensors: Vec<Sensor>,
+    pub absent: Vec<AbsentRow>,
+    /// Whether the model that was asked about fits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub model: Option<Fit>,
+}
+
+/// Cores that share a clock.
+#[derive(Debug, Serialize)]
+pub struct Cluster {
+    pub name: String,
+    pub cores: Vec<usize>,
+    /// Of 1024, as the scheduler sees it; `None` where all cores are equal.
+    pub capacity: Option<u32>,
+    pub max_mhz: Option<u32>,
+    pub mhz: Option<u32>,
+    pub governor: Option<String>,
+}
+
+/// A sensor and what it shows.
+#[derive(Debug, Serialize)]
+pub struct Sensor {
+    pub kind: &'static str,
+    pub name: String,
+    pub value: Option<f64>,
+    pub unit: &'static str,
+    pub path: String,
+    /// Trip point, range, or what it is for.
+    pub note: String,
+}
+
+/// A kind of sensor that is not there.
+#[derive(Debug, Serialize)]
+pub struct AbsentRow {
+    pub what: &'static str,
+    pub why: String,
+    pub todo: String,
+}
+
+impl From<&Absent> for AbsentRow {
+    fn from(a: &Absent) -> AbsentRow {
+        AbsentRow { what: a.what, why: a.why.clone(), todo: a.todo.clone() }
+    }
+}
+
+/// Memory that a model takes, by part, against what is free. MiB.
+#[derive(Debug, Serialize)]
+pub struct Fit {
+    pub model: String,
+    pub weights_mib: f64,
+    pub kv_mib: f64,
+    pub compute_mib: f64,
+    pub n_ctx: u64,
+    pub free_mib: Option<f64>,
+    pub fits: bool,
+    /// What to do where it does not.
+    pub advice: String,
+}
+
+/// What `probe` is asked.
+pub struct Request<'a> {
+    pub json: bool,
+    /// A model to be held against the free memory, and the backend's parameters.
+    pub model: Option<&'a Path>,
+    pub params: &'a [String],
+}
+
+/// Looks at the board and prints it.
+///
+/// # Errors
+/// What is wrong with the model or its parameters.
+pub fn run(request: &Request) -> Result<(), String> {
+    let model = request.model.map(|m| fit(m, request.params)).transpose()?;
+    let probe = Probe { model, ..look(&sensors::root()) };
+    match request.json {
+        // Strings and numbers only: it cannot fail.
+        true => println!("{}", serde_json::to_string_pretty(&probe).unwrap_or_default()),
+        false => print::probe(&probe),
+    }
+    Ok(())
+}
+
+/// Everything but a model.
+fn look(root: &Path) -> Probe {
+    let mut sensors = Sensors::open(root, Duration::from_millis(50));
+    let until = Instant::now() + PATIENCE;
+    let mut look = sensors.board();
+    while !look.silent.is_empty() && Instant::now() < until {
+        std::thread::sleep(Duration::from_millis(20));
+        look = sensors.board();
+    }
+    // A counter shows power only between two looks.
+    let before = look.clone();
+    if sensors.layout.rails.iter().any(|r| r.kind != Kind::Power) {
+        std::thread::sleep(Duration::from_millis(200));
+        look = sensors.board();
+    }
+    let layout = &sensors.layout;
+    Probe {
+        edgebench: env!("CARGO_PKG_VERSION"),
+        board: Board::read(&root.join("sys"), &root.join("proc")),
+        loaders: loaders(),
+        cpu_features: features(&text(root.join("proc/cpuinfo"))),
+        clusters: clusters(root, layout, &look),
+        memory_free_mib: look.memory_free_mib,
+        swap_free_mib: look.swap_free_mib,
+        bandwidth_gb_s: bandwidth_in_child().map(|b| b / 1e9),
+        sensors: rows(&sensors, &before, &look),
+        absent: sensors.absent.iter().map(AbsentRow::from).collect(),
+        model: None,
+    }
+}
+
+fn rows(sensors: &Sensors, before: &Look, look: &Look) -> Vec<Sensor> {
+    let layout = &sensors.layout;
+    let shown = |path: &PathBuf| path.display().to_string();
+    let mut rows = Vec::new();
+    for ((zone, path), value) in layout.zones.iter().zip(&sensors.zone_paths).zip(&look.temps_c) {
+        let trip = zone.trip_c.map_or(String::new(), |c| format!("trips at {c:.0} °C"));
+        let note = if zone.is_cpu { format!("processor; {trip}") } else { trip };
+        let note = note.trim_end_matches("; ").to_owned();
+        rows.push(Sensor {
+            kind: "temperature",
+            name: zone.name.clone(),
+            value: *value,
+            unit: "°C",
+            path: shown(path),
+            note,
+        });
+    }
+    let main = layout.rails.iter().enumerate().max_by_key(|(i, r)| (r.rank, std::cmp::Reverse(*i))).map(|(i, _)| i);
+    for (i, (rail, path)) in layout.rails.iter().zip(&sensors.rail_paths).enumerate() {
+        let reading = |look: &Look| look.power.iter().find(|p| p.0 == i).map(|p| (p.1, p.2));
+        let (value, unit) = match rail.kind {
+            Kind::Power => (reading(look).or(reading(before)).map(|r| r.1), "W"),
+            Kind::Counter { .. } => {
+                let pair = reading(before).zip(reading(look)).filter(|(a, b)| b.0 > a.0 && b.1 >= a.1);
+                (pair.map(|(a, b)| (b.1 - a.1) * 1e9 / (b.0 - a.0) as f64), "W")
+            }
+        };
+        let mut note = match rail.kind {
+            Kind::Power => String::new(),
+            Kind::Counter { wrap_j } => format!("energy counter, wraps at {wrap_j:.0} J"),
+        };
+        if Some(i) == main {
+            note = format!("energy columns are about this rail; {note}").trim_end_matches("; ").to_owned();
+        }
+        rows.push(Sensor { kind: "power", name: rail.name.clone(), value, unit, path: shown(path), note });
+    }
+    for (cooling, state) in layout.cooling.iter().zip(&look.cooling) {
+        let note = if cooling.slows { "slows the processor down when above 0" } else { "" };
+        let (name, value) = (cooling.name.clone(), state.map(f64::from));
+        rows.push(Sensor { kind: "cooling", name, value, unit: "state", path: String::new(), note: note.to_owned() });
+    }
+    for ((name, path), value) in layout.accelerators.iter().zip(&sensors.accelerator_paths).zip(&look.accelerators) {
+        let note = value.1.map_or(String::new(), |mhz| format!("{mhz} MHz"));
+        rows.push(Sensor { kind: "load", name: name.clone(), value: value.0, unit: "%", path: shown(path), note });
+    }
+    if layout.counts_throttling {
+        let note = look.firmware.clone().unwrap_or_else(|| "not throttled now".to_owned());
+        let value = look.throttle_events.map(|n| n as f64);
+        rows.push(Sensor { kind: "throttling", name: "events".into(), value, unit: "", path: String::new(), note });
+    }
+    rows
+}
+
+fn clusters(root: &Path, layout: &Layout, look: &Look) -> Vec<Cluster> {
+    let one = |(i, c): (usize, &crate::sense::tick::Cluster)| {
+        let core = c.cores.first().copied().unwrap_or(0);
+        Cluster {
+            name: c.name.clone(),
+            cores: c.cores.clone(),
+            capacity: number(root.join(format!("sys/devices/system/cpu/cpu{core}/cpu_capacity"))).map(|n| n as u32),
+            max_mhz: c.max_mhz,
+            mhz: look.clocks_mhz.get(i).copied().flatten(),
+            governor: look.governors.get(i).cloned().flatten(),
+        }
+    };
+    layout.clusters.iter().enumerate().map(one).collect()
+}
+
+/// Dynamic loaders by the paths that every distribution has them at.
+fn loaders() -> Vec<String> {
+    let known = [
+        ("glibc", "/lib64/ld-linux-x86-64.so.2"),
+        ("glibc", "/lib/ld-linux-aarch64.so.1"),
+        ("glibc", "/lib/ld-linux-armhf.so.3"),
+        ("musl", "/lib/ld-musl-x86_64.so.1"),
+        ("musl", "/lib/ld-musl-aarch64.so.1"),
+        ("musl", "/lib/ld-musl-armhf.so.1"),
+        ("bionic", "/system/bin/linker64"),
+    ];
+    known.iter().filter(|(_, path)| Path::new(path).exists()).map(|(name, path)| format!("{name} ({path})")).collect()
+}
+
+/// The known ones of the first `flags` or `Features` line.
+fn features(cpuinfo: &str) -> Vec<String> {
+    let line = cpuinfo.lines().find(|l| l.starts_with("flags") || l.starts_with("Features")).unwrap_or_default();
+    let words: Vec<&str> = line.split_whitespace().collect();
+    FEATURES.iter().filter(|f| words.contains(f)).map(|f| (*f).to_owned()).collect()
+}
+
+/// Read bandwidth in bytes/s, measured by a child process.
+pub fn bandwidth_in_child() -> Option<f64> {
+    let child =
+        Command::new(std::env::current_exe().ok()?).arg(BANDWIDTH_ARGUMENT).stderr(Stdio::null()).output().ok()?;
+    String::from_utf8(child.stdout).ok()?.trim().parse().ok().filter(|_| child.status.success())
+}
+
+/// The child: measures and prints.
+pub fn print_bandwidth() -> std::process::ExitCode {
+    let root = sensors::root();
+    let free = text("/proc/meminfo")
+        .lines()
+        .find_map(|l| l.strip_prefix("MemAvailable:")?.trim().strip_suffix("kB")?.trim().parse::<u64>().ok());
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    match bandwidth::measure(&root, threads, free.unwrap_or(0) * 1024) {
+        Some(bytes_s) => {
+            println!("{bytes_s:.0}");
+            std::process::ExitCode::SUCCESS
+        }
+        None => std::process::ExitCode::FAILURE,
+    }
+}
+
+#[cfg(feature = "llama")]
+fn fit(model: &Path, params: &[String]) -> Result<Fit, String> {
+    let pairs: Vec<(String, String)> = params
+        .iter()
+        .map(|p| p.split_once('=').map(|(k, v)| (k.to_owned(), v.to_owned())))
+        .collect::<Option<_>>()
+        .ok_or("--param is key=value")?;
+    let fit = edgebench_llama::fit::fit(model, &pairs, &text("/proc/meminfo")).map_err(|f| f.message)?;
+    let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
+    Ok(Fit {
+        model: model.display().to_string(),
+        weights_mib: mib(fit.need.weights),
+        kv_mib: mib(fit.need.kv),
+        compute_mib: mib(fit.need.compute),
+        n_ctx: fit.n_ctx,
+        free_mib: fit.free.map(mib),
+        fits: fit.shortage.is_none(),
+        advice: fit.shortage.unwrap_or_default(),
+    })
+}
+
+#[cfg(not(feature = "llama"))]
+fn fit(model: &Path, _params: &[String]) -> Result<Fit, String> {
+    Err(format!("{}: this build has no llama.cpp, whose memory it would estimate; use the full one", model.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn features_are_those_with_kernels_of_their_own() {
+        assert_eq!(features("processor: 0\nflags\t\t: fpu avx avx2 fma\n"), ["avx", "fma", "avx2"]);
+        assert_eq!(features("Features\t: fp asimd asimddp i8mm\n"), ["asimd", "asimddp", "i8mm"]);
+        assert!(features("").is_empty());
+    }
+}
