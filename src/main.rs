@@ -4,9 +4,9 @@ use argh::FromArgs;
 use edgebench::backend::conform::child;
 use edgebench::backend::host;
 use edgebench::conform;
-use edgebench::job::Method;
 use edgebench::probe;
 use edgebench::problem::Problem;
+use edgebench::sense::bandwidth;
 use edgebench::story::{rank, table};
 use edgebench::testcase::plan::Plan;
 use edgebench::testcase::run::{self, RunError, Verbosity};
@@ -131,8 +131,8 @@ fn main() -> ExitCode {
     if arguments.get(1).is_some_and(|a| a == child::CONFORM_ARGUMENT) {
         return child::main();
     }
-    if arguments.get(1).is_some_and(|a| a == probe::BANDWIDTH_ARGUMENT) {
-        return probe::print_bandwidth();
+    if arguments.get(1).is_some_and(|a| a == bandwidth::ARGUMENT) {
+        return bandwidth::main();
     }
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("error")).init();
     match parse(&arguments) {
@@ -232,9 +232,7 @@ fn run_job(arguments: &Run) -> u8 {
     }
     let folder = arguments.out.clone().unwrap_or_else(|| run::default_folder(&plan.job.name));
     let verbosity = if arguments.quiet { Verbosity::Quiet } else { Verbosity::Normal };
-    let decodes = plan.cases.iter().any(|c| matches!(plan.job.tasks[c.task].method, Method::Generate { .. }));
-    let bandwidth = if decodes { probe::bandwidth_in_child() } else { None };
-    let outcome = match run::run(&plan, &folder, verbosity, bandwidth) {
+    let outcome = match run::run(&plan, &folder, verbosity) {
         Ok(outcome) => outcome,
         Err(e @ RunError::Occupied(_)) => {
             eprintln!("edgebench: {e}");

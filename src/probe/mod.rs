@@ -11,12 +11,8 @@ use crate::sense::sensors::{self, Absent, Sensors};
 use crate::sense::tick::{Layout, Look};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// First argument that makes the `edgebench` binary measure memory and print bytes/s. A process of its own, so that
-/// the buffer is gone afterwards.
-pub const BANDWIDTH_ARGUMENT: &str = "__bandwidth";
 /// How long sensors behind a bus get for their first value.
 const PATIENCE: Duration = Duration::from_millis(800);
 /// Instructions that LLM kernels have variants for, as `/proc/cpuinfo` names them.
@@ -143,18 +139,7 @@ pub fn run(request: &Request) -> Result<(), String> {
 /// Everything but a model.
 fn look(root: &Path) -> Probe {
     let mut sensors = Sensors::open(root, Duration::from_millis(50));
-    let until = Instant::now() + PATIENCE;
-    let mut look = sensors.board();
-    while !look.silent.is_empty() && Instant::now() < until {
-        std::thread::sleep(Duration::from_millis(20));
-        look = sensors.board();
-    }
-    // A counter shows power only between two looks.
-    let before = look.clone();
-    if sensors.layout.rails.iter().any(|r| r.kind != Kind::Power) {
-        std::thread::sleep(Duration::from_millis(200));
-        look = sensors.board();
-    }
+    let (look, watts) = values(&mut sensors);
     let layout = &sensors.layout;
     Probe {
         edgebench: env!("CARGO_PKG_VERSION"),
@@ -164,14 +149,43 @@ fn look(root: &Path) -> Probe {
         clusters: clusters(root, layout, &look),
         memory_free_mib: look.memory_free_mib,
         swap_free_mib: look.swap_free_mib,
-        bandwidth_gb_s: bandwidth_in_child().map(|b| b / 1e9),
-        sensors: rows(&sensors, &before, &look),
+        bandwidth_gb_s: bandwidth::in_child().map(|b| b / 1e9),
+        sensors: rows(&sensors, &look, &watts),
         absent: sensors.absent.iter().map(AbsentRow::from).collect(),
         model: None,
     }
 }
 
-fn rows(sensors: &Sensors, before: &Look, look: &Look) -> Vec<Sensor> {
+/// The board when every sensor has given a value, or patience has ended; and the power of each rail.
+fn values(sensors: &mut Sensors) -> (Look, Vec<Option<f64>>) {
+    let kinds: Vec<Kind> = sensors.layout.rails.iter().map(|r| r.kind).collect();
+    let mut first: Vec<Option<(u64, f64)>> = vec![None; kinds.len()];
+    let mut watts = vec![None; kinds.len()];
+    let until = Instant::now() + PATIENCE;
+    loop {
+        let look = sensors.board();
+        for &(rail, at_ns, value) in &look.power {
+            watts[rail] = match (kinds[rail], first[rail]) {
+                (Kind::Power, _) => Some(value),
+                // A counter shows power only between two readings.
+                (Kind::Counter { .. }, Some((before_ns, before))) if value >= before => {
+                    Some((value - before) * 1e9 / (at_ns - before_ns) as f64)
+                }
+                (Kind::Counter { .. }, _) => None,
+            };
+            first[rail].get_or_insert((at_ns, value));
+        }
+        // A battery that is being charged tells nothing, which is no reason to wait.
+        let complete =
+            look.silent.is_empty() && watts.iter().zip(&kinds).all(|(w, k)| w.is_some() || *k == Kind::Power);
+        if complete || Instant::now() >= until {
+            return (look, watts);
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn rows(sensors: &Sensors, look: &Look, watts: &[Option<f64>]) -> Vec<Sensor> {
     let layout = &sensors.layout;
     let shown = |path: &PathBuf| path.display().to_string();
     let mut rows = Vec::new();
@@ -190,14 +204,6 @@ fn rows(sensors: &Sensors, before: &Look, look: &Look) -> Vec<Sensor> {
     }
     let main = layout.rails.iter().enumerate().max_by_key(|(i, r)| (r.rank, std::cmp::Reverse(*i))).map(|(i, _)| i);
     for (i, (rail, path)) in layout.rails.iter().zip(&sensors.rail_paths).enumerate() {
-        let reading = |look: &Look| look.power.iter().find(|p| p.0 == i).map(|p| (p.1, p.2));
-        let (value, unit) = match rail.kind {
-            Kind::Power => (reading(look).or(reading(before)).map(|r| r.1), "W"),
-            Kind::Counter { .. } => {
-                let pair = reading(before).zip(reading(look)).filter(|(a, b)| b.0 > a.0 && b.1 >= a.1);
-                (pair.map(|(a, b)| (b.1 - a.1) * 1e9 / (b.0 - a.0) as f64), "W")
-            }
-        };
         let mut note = match rail.kind {
             Kind::Power => String::new(),
             Kind::Counter { wrap_j } => format!("energy counter, wraps at {wrap_j:.0} J"),
@@ -205,7 +211,14 @@ fn rows(sensors: &Sensors, before: &Look, look: &Look) -> Vec<Sensor> {
         if Some(i) == main {
             note = format!("energy columns are about this rail; {note}").trim_end_matches("; ").to_owned();
         }
-        rows.push(Sensor { kind: "power", name: rail.name.clone(), value, unit, path: shown(path), note });
+        rows.push(Sensor {
+            kind: "power",
+            name: rail.name.clone(),
+            value: watts[i],
+            unit: "W",
+            path: shown(path),
+            note,
+        });
     }
     for (cooling, state) in layout.cooling.iter().zip(&look.cooling) {
         let note = if cooling.slows { "slows the processor down when above 0" } else { "" };
@@ -258,29 +271,6 @@ fn features(cpuinfo: &str) -> Vec<String> {
     let line = cpuinfo.lines().find(|l| l.starts_with("flags") || l.starts_with("Features")).unwrap_or_default();
     let words: Vec<&str> = line.split_whitespace().collect();
     FEATURES.iter().filter(|f| words.contains(f)).map(|f| (*f).to_owned()).collect()
-}
-
-/// Read bandwidth in bytes/s, measured by a child process.
-pub fn bandwidth_in_child() -> Option<f64> {
-    let child =
-        Command::new(std::env::current_exe().ok()?).arg(BANDWIDTH_ARGUMENT).stderr(Stdio::null()).output().ok()?;
-    String::from_utf8(child.stdout).ok()?.trim().parse().ok().filter(|_| child.status.success())
-}
-
-/// The child: measures and prints.
-pub fn print_bandwidth() -> std::process::ExitCode {
-    let root = sensors::root();
-    let free = text("/proc/meminfo")
-        .lines()
-        .find_map(|l| l.strip_prefix("MemAvailable:")?.trim().strip_suffix("kB")?.trim().parse::<u64>().ok());
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    match bandwidth::measure(&root, threads, free.unwrap_or(0) * 1024) {
-        Some(bytes_s) => {
-            println!("{bytes_s:.0}");
-            std::process::ExitCode::SUCCESS
-        }
-        None => std::process::ExitCode::FAILURE,
-    }
 }
 
 #[cfg(feature = "llama")]

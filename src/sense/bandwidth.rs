@@ -4,8 +4,10 @@
 //! (J. D. McCalpin, STREAM: sustainable memory bandwidth in high performance computers). The best of several passes
 //! counts: whatever disturbs only makes it slower.
 
+use super::sensors;
 use super::sensors::attribute::{entries, text};
 use std::path::Path;
+use std::process::{Command, ExitCode, Stdio};
 use std::sync::Barrier;
 use std::time::{Duration, Instant};
 
@@ -17,6 +19,47 @@ const SMALLEST: usize = 64 << 20;
 const LARGEST: usize = 512 << 20;
 /// Passes go on for so long.
 const FOR: Duration = Duration::from_millis(600);
+
+/// First argument that makes the `edgebench` binary measure memory and print bytes/s. A process of its own, so that
+/// the buffer is gone afterwards.
+pub const ARGUMENT: &str = "__bandwidth";
+
+/// Read bandwidth of all cores in bytes/s, measured by a child process.
+pub fn in_child() -> Option<f64> {
+    let child = Command::new(std::env::current_exe().ok()?).arg(ARGUMENT).stderr(Stdio::null()).output().ok()?;
+    String::from_utf8(child.stdout).ok()?.trim().parse().ok().filter(|_| child.status.success())
+}
+
+/// The child: measures and prints.
+pub fn main() -> ExitCode {
+    let meminfo = text("/proc/meminfo");
+    let free =
+        meminfo.lines().find_map(|l| l.strip_prefix("MemAvailable:")?.trim().strip_suffix("kB")?.trim().parse().ok());
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    match measure(&sensors::root(), threads, free.unwrap_or(0u64) * 1024) {
+        Some(bytes_s) => {
+            println!("{bytes_s:.0}");
+            ExitCode::SUCCESS
+        }
+        None => ExitCode::FAILURE,
+    }
+}
+
+/// A bandwidth that is measured when it is first needed.
+#[derive(Debug, Default)]
+pub struct Once(Option<Option<f64>>);
+
+impl Once {
+    /// Bytes/s, measured now if it was not before.
+    pub fn need(&mut self) -> Option<f64> {
+        *self.0.get_or_insert_with(in_child)
+    }
+
+    /// Bytes/s, if it was needed.
+    pub fn known(&self) -> Option<f64> {
+        self.0.flatten()
+    }
+}
 
 /// Bytes per second that all `threads` together read; `free` is the memory that may be used, in bytes. `None` when
 /// there is too little of it.

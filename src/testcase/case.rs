@@ -14,6 +14,7 @@ use crate::clock::now_ns;
 use crate::job::{Instance, Job, Task};
 use crate::problem::Problem;
 use crate::results::{CaseRow, Status};
+use crate::sense::bandwidth::Once;
 use crate::sense::phase::Phase;
 use crate::sense::process;
 use std::path::Path;
@@ -28,8 +29,8 @@ pub struct Context<'a> {
     /// Has the user asked to stop?
     pub interrupted: &'a dyn Fn() -> bool,
     pub proc_root: &'a Path,
-    /// What the memory gives, bytes/s.
-    pub bandwidth: Option<f64>,
+    /// What the memory gives.
+    pub bandwidth: &'a mut Once,
 }
 
 /// Why a case ended before its last record.

@@ -5,6 +5,7 @@ use super::telemetry::Eyes;
 use crate::backend::wire::Opened;
 use crate::job::{Limits, Method, Metric, Task};
 use crate::results::CaseRow;
+use crate::sense::bandwidth::Once;
 use crate::sense::energy::{Share, uncertainty};
 use crate::sense::phase::Phase;
 use crate::sense::verdict::{Evidence, Valid, verdict};
@@ -39,19 +40,16 @@ pub fn answers(row: &mut CaseRow, answers: &mut Answers, task: &Task) {
     }
 }
 
-/// What the model itself says: load time, and how near decoding is to the memory's speed (`bandwidth`, bytes/s).
+/// What the model itself says: load time, and how near decoding is to the memory's speed.
 /// All weights are read for each token of a dense model; the KV cache grows from none to `kv_bytes` at `n_ctx`
-/// tokens, of which a case uses the mean `depth`.
-pub fn opened(row: &mut CaseRow, opened: &Opened, answers: &Answers, bandwidth: Option<f64>) {
+/// tokens, of which a case uses the mean depth.
+pub fn opened(row: &mut CaseRow, opened: &Opened, answers: &Answers, bandwidth: &mut Once) {
     row.set_number("load_ms", Some(opened.load_ns as f64 / 1e6), 3);
-    let per_token = |depth: f64| {
+    let (speed, depth) = (answers.timings.decode_tok_s(), answers.timings.mean_depth());
+    if let (Some(speed), Some(depth), true) = (speed, depth, opened.weights_bytes > 0) {
         let kv = opened.kv_bytes as f64 * depth / f64::from(opened.n_ctx.max(1));
-        opened.weights_bytes as f64 + kv
-    };
-    if let (Some(bandwidth), Some(speed), Some(depth), true) =
-        (bandwidth, answers.timings.decode_tok_s(), answers.timings.mean_depth(), opened.weights_bytes > 0)
-    {
-        row.set_number("bandwidth_util", Some(per_token(depth) * speed / bandwidth), 4);
+        let bytes_s = (opened.weights_bytes as f64 + kv) * speed;
+        row.set_number("bandwidth_util", bandwidth.need().map(|b| bytes_s / b), 4);
     }
 }
 

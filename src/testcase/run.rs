@@ -9,6 +9,7 @@ use super::progress::Progress;
 pub use super::progress::Verbosity;
 use super::telemetry::Telemetry;
 use crate::results::{CASES, CaseRow, Status, case_columns};
+use crate::sense::bandwidth::Once;
 use crate::sense::board::Board;
 use crate::sense::sensors::{self, Sensors};
 use crate::sense::verdict::Valid;
@@ -57,8 +58,8 @@ pub fn default_folder(job: &str) -> PathBuf {
     PathBuf::from(format!("runs/{job}-{}", jiff::Timestamp::now().strftime("%Y%m%dT%H%M%SZ")))
 }
 
-/// Runs `plan` into `folder`. `bandwidth` is what the memory gives, bytes/s, for the column `bandwidth_util`.
-pub fn run(plan: &Plan, folder: &Path, verbosity: Verbosity, bandwidth: Option<f64>) -> Result<Outcome, RunError> {
+/// Runs `plan` into `folder`.
+pub fn run(plan: &Plan, folder: &Path, verbosity: Verbosity) -> Result<Outcome, RunError> {
     if folder.join(CASES).exists() {
         return Err(RunError::Occupied(folder.to_path_buf()));
     }
@@ -66,7 +67,6 @@ pub fn run(plan: &Plan, folder: &Path, verbosity: Verbosity, bandwidth: Option<f
     let signal = catch_signals()?;
     let mut manifest = Manifest::start(job, Board::read(Path::new("/sys"), Path::new("/proc")))?;
     manifest.n_cases = plan.cases.len();
-    manifest.bandwidth_gb_s = bandwidth.map(|b| b / 1e9);
     let sensors = Sensors::open(&sensors::root(), Duration::from_secs(1) / job.measure.hz);
     let columns = Telemetry::columns(&sensors.layout);
     let mut journal = Journal::create(folder, case_columns(&job.metric_columns()), &columns)?;
@@ -74,6 +74,7 @@ pub fn run(plan: &Plan, folder: &Path, verbosity: Verbosity, bandwidth: Option<f
     journal.manifest(&manifest)?;
 
     let progress = Progress::new(verbosity, plan.total_records());
+    let mut bandwidth = Once::default();
     let mut rows = Vec::with_capacity(plan.cases.len());
     let mut records = 0;
     for (number, &case) in plan.cases.iter().enumerate() {
@@ -90,7 +91,7 @@ pub fn run(plan: &Plan, folder: &Path, verbosity: Verbosity, bandwidth: Option<f
             progress: &progress,
             interrupted: &|| signal.load(Ordering::Relaxed) != 0,
             proc_root: Path::new("/proc"),
-            bandwidth,
+            bandwidth: &mut bandwidth,
         };
         let (row, opened) = case::run(&mut context, &id, instance, &job.tasks[case.task])?;
         if let Some(opened) = opened {
@@ -103,6 +104,7 @@ pub fn run(plan: &Plan, folder: &Path, verbosity: Verbosity, bandwidth: Option<f
         rows.push(row);
     }
     progress.finish();
+    manifest.bandwidth_gb_s = bandwidth.known().map(|b| b / 1e9);
     manifest.finish();
     journal.manifest(&manifest)?;
     let signal = signal.load(Ordering::Relaxed);

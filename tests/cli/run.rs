@@ -212,6 +212,11 @@ fn an_interrupt_keeps_what_was_measured() {
         .stderr(std::process::Stdio::null())
         .spawn()
         .unwrap();
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(30);
+    while !bench.path().join("out/samples.csv").exists() && std::time::Instant::now() < until {
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    // A record takes 160 ms, and the warm-up comes first.
     std::thread::sleep(std::time::Duration::from_millis(1500));
     let pid = rustix::process::Pid::from_child(&child);
     rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
