@@ -164,7 +164,7 @@ fn parse(arguments: &[String]) -> Result<Arguments, u8> {
 }
 
 fn version() -> u8 {
-    let built_in = edgebench::backend::loader::BUILT_IN;
+    let built_in = edgebench::backend::hosts::built_in();
     let built_in = if built_in.is_empty() { "none".to_owned() } else { built_in.join(", ") };
     println!("edgebench {} ({}), built-in backends: {built_in}", env!("CARGO_PKG_VERSION"), std::env::consts::ARCH);
     OK

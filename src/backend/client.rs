@@ -2,6 +2,7 @@
 //! words how it ended. It never sees the ABI and must not know jobs, cases or files of results.
 
 use super::host::HOST_ARGUMENT;
+use super::hosts;
 use super::loader::is_path;
 use super::wire::*;
 use rustix::process::{Pid, Signal, kill_process_group};
@@ -69,19 +70,20 @@ pub struct Client {
 }
 
 impl Client {
-    /// Starts a host for `backend` by re-executing this binary, and waits for its first frame.
+    /// Starts a host for `backend` and waits for its first frame.
     pub fn start(backend: &str) -> Result<Client, HostError> {
-        Client::spawn(host_command(HOST_ARGUMENT, backend).map_err(HostError::Start)?)
-    }
-
-    fn spawn(mut command: Command) -> Result<Client, HostError> {
         let start = Instant::now();
-        let (ours, theirs) = UnixStream::pair().map_err(HostError::Start)?;
-        let (pipe, out) = io::pipe().map_err(HostError::Start)?;
-        let err = out.try_clone().map_err(HostError::Start)?;
-        command.stdin(Stdio::from(OwnedFd::from(theirs))).stdout(out).stderr(err);
-        let child = command.spawn().map_err(HostError::Start)?;
-        drop(command); // closes our copies of the host's ends
+        let mut ours = None;
+        let (child, way) = spawn_host(HOST_ARGUMENT, backend, |command| {
+            let (socket, theirs) = UnixStream::pair()?;
+            let (pipe, out) = io::pipe()?;
+            let err = out.try_clone()?;
+            command.stdin(Stdio::from(OwnedFd::from(theirs))).stdout(out).stderr(err);
+            ours = Some((socket, pipe));
+            Ok(())
+        })
+        .map_err(HostError::Start)?;
+        let (socket, pipe) = ours.ok_or_else(|| HostError::Start(io::Error::other("no socket")))?;
         let output = Arc::new(Mutex::new(VecDeque::new()));
         let kept = output.clone();
         let drain = std::thread::Builder::new()
@@ -90,7 +92,7 @@ impl Client {
             .map_err(HostError::Start)?;
         let mut client = Client {
             child,
-            socket: ours,
+            socket,
             read_timeout: None,
             decoder: Decoder::default(),
             buffer: vec![0; 64 << 10],
@@ -102,7 +104,7 @@ impl Client {
         };
         match client.receive(START, "the start of its host")? {
             FromHost::Hello { protocol: PROTOCOL, .. } => {
-                log::debug!(target: "timing", "host up after {:.2} ms", start.elapsed().as_secs_f64() * 1e3);
+                log::debug!(target: "timing", "host up {way} after {:.2} ms", start.elapsed().as_secs_f64() * 1e3);
                 Ok(client)
             }
             other => Err(client.nonsense(&other)),
@@ -323,20 +325,26 @@ impl Drop for Client {
     }
 }
 
-/// A process in which `backend` may run: this binary again, with `role` as its first argument.
-pub fn host_command(role: &str, backend: &str) -> io::Result<Command> {
-    let mut command = Command::new(std::env::current_exe()?);
-    // A process group of its own: the terminal's Ctrl-C is the controller's business.
-    command.arg(role).process_group(0);
-    if let Some(folder) = Path::new(backend).parent().filter(|_| is_path(backend)) {
-        // The loader reads it once, at the start of a process: a plugin's own libraries lie beside it.
-        let others = std::env::var_os("LD_LIBRARY_PATH").unwrap_or_default();
-        let folders = std::iter::once(folder.to_path_buf()).chain(std::env::split_paths(&others));
-        if let Ok(joined) = std::env::join_paths(folders) {
-            command.env("LD_LIBRARY_PATH", joined);
+/// Starts a process in which `backend` may run, with `role` as its first argument; `prepare` may add to the command,
+/// and is called once for each way that is tried.
+pub fn spawn_host(
+    role: &str,
+    backend: &str,
+    mut prepare: impl FnMut(&mut Command) -> io::Result<()>,
+) -> io::Result<(Child, hosts::Way)> {
+    hosts::spawn(&hosts::source(backend)?, |command| {
+        // A process group of its own: the terminal's Ctrl-C is the controller's business.
+        command.arg(role).process_group(0);
+        if let Some(folder) = Path::new(backend).parent().filter(|_| is_path(backend)) {
+            // The loader reads it once, at the start of a process: a plugin's own libraries lie beside it.
+            let others = std::env::var_os("LD_LIBRARY_PATH").unwrap_or_default();
+            let folders = std::iter::once(folder.to_path_buf()).chain(std::env::split_paths(&others));
+            if let Ok(joined) = std::env::join_paths(folders) {
+                command.env("LD_LIBRARY_PATH", joined);
+            }
         }
-    }
-    Ok(command)
+        prepare(command)
+    })
 }
 
 /// "the host was killed by signal 11 (SIGSEGV)" or "the host exited with status 3".

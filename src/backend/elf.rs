@@ -3,7 +3,7 @@
 
 use object::elf::{DT_NEEDED, EM_386, EM_AARCH64, EM_ARM, EM_RISCV, EM_X86_64, ET_DYN};
 use object::elf::{ELFCLASS32, ELFCLASS64, FileHeader32, FileHeader64};
-use object::read::elf::{Dyn, FileHeader};
+use object::read::elf::{Dyn, FileHeader, ProgramHeader};
 use object::{Endianness, ReadCache, ReadRef};
 use std::fs::File;
 use std::io::Read;
@@ -30,8 +30,8 @@ impl Libc {
         }
     }
 
-    /// The one that this process runs on.
-    const OWN: Libc = if cfg!(target_env = "musl") { Libc::Musl } else { Libc::Glibc };
+    /// The one that this process was built for.
+    pub const OWN: Libc = if cfg!(target_env = "musl") { Libc::Musl } else { Libc::Glibc };
 }
 
 /// A shared object's header, as far as loading depends on it.
@@ -79,6 +79,22 @@ fn parse<'d, H: FileHeader<Endian = Endianness>>(data: impl ReadRef<'d>) -> obje
     })
 }
 
+/// The dynamic loader that a program asks for (PT_INTERP); `None` for a static one, or what is no ELF file.
+pub fn interpreter(bytes: &[u8]) -> Option<String> {
+    fn of<H: FileHeader<Endian = Endianness>>(bytes: &[u8]) -> Option<String> {
+        let header = H::parse(bytes).ok()?;
+        let endian = header.endian().ok()?;
+        let segments = header.program_headers(endian, bytes).ok()?;
+        let path = segments.iter().find_map(|s| s.interpreter(endian, bytes).ok().flatten())?;
+        Some(String::from_utf8_lossy(path).into_owned())
+    }
+    match object::elf::FileClass(*bytes.get(4)?) {
+        ELFCLASS32 => of::<FileHeader32<Endianness>>(bytes),
+        ELFCLASS64 => of::<FileHeader64<Endianness>>(bytes),
+        _ => None,
+    }
+}
+
 impl Elf {
     pub fn libc(&self) -> Libc {
         let needs = |test: &dyn Fn(&str) -> bool| self.needed.iter().any(|n| test(n));
@@ -118,8 +134,8 @@ fn own_architecture() -> &'static str {
     }
 }
 
-/// Can a host of this build load the plugin at `path`? The error says what the file is and what the board is.
-pub fn check(path: &Path) -> Result<(), String> {
+/// Can hosts for `libcs` load the plugin at `path`? The error says what the file is and what the board is.
+pub fn check(path: &Path, libcs: &[Libc]) -> Result<(), String> {
     let elf = read(path)?;
     let (theirs, ours) = (elf.architecture(), own_architecture());
     if theirs != ours {
@@ -130,8 +146,9 @@ pub fn check(path: &Path) -> Result<(), String> {
     }
     match elf.libc() {
         Libc::Bionic => Err("is built for Android, which is not supported yet".to_owned()),
-        libc if libc != Libc::None && libc != Libc::OWN => {
-            Err(format!("needs {}, and this edgebench has only a host for {}", libc.name(), Libc::OWN.name()))
+        libc if libc != Libc::None && !libcs.contains(&libc) => {
+            let ours: Vec<&str> = libcs.iter().map(|l| l.name()).collect();
+            Err(format!("needs {}, and this edgebench has only a host for {}", libc.name(), ours.join(" and ")))
         }
         _ => Ok(()),
     }

@@ -39,7 +39,7 @@ fn built_in(name: &str) -> Result<&'static EbBackend, String> {
 
 /// Opens the shared library and asks it for its table. It stays loaded until the process ends.
 fn plugin(path: &Path) -> Result<&'static EbBackend, String> {
-    elf::check(path).map_err(|e| format!("{} {e}", path.display()))?;
+    elf::check(path, &[elf::Libc::OWN]).map_err(|e| format!("{} {e}", path.display()))?;
     // SAFETY: loading runs the library's initialisers. That is what a plugin is for, and this is the process
     // that may be lost to it.
     let library = unsafe { libloading::Library::new(path) }

@@ -9,6 +9,7 @@ pub mod conform;
 pub mod elf;
 mod extension;
 pub mod host;
+pub mod hosts;
 pub mod loader;
 mod power;
 mod sandbox;

@@ -5,7 +5,8 @@ mod print;
 mod runner;
 
 use crate::backend::conform::{Check, Outcome, Status, checks};
-use crate::backend::loader::{BUILT_IN, is_path};
+use crate::backend::hosts::built_in;
+use crate::backend::loader::is_path;
 use crate::testcase::plan::fits;
 use runner::Ran;
 use serde::Serialize;
@@ -145,11 +146,11 @@ pub fn run(request: &Request) -> Result<bool, String> {
 /// Makes paths absolute, as hosts get them, and refuses what is not there.
 fn target(request: &Request) -> Result<Target, String> {
     let plugin = request.plugin;
-    let backend = if BUILT_IN.contains(&plugin) {
+    let backend = if built_in().contains(&plugin) {
         plugin.to_owned()
     } else {
         let path = existing(Path::new(plugin)).map_err(|e| {
-            let names = if BUILT_IN.is_empty() { "none in this build".to_owned() } else { BUILT_IN.join(", ") };
+            let names = if built_in().is_empty() { "none in this build".to_owned() } else { built_in().join(", ") };
             if is_path(plugin) { e } else { format!("{e}, and no built-in backend has this name (there is: {names})") }
         })?;
         if path.is_dir() {

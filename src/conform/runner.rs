@@ -2,7 +2,7 @@
 //! the words for how a process ended. It must not know which checks there are.
 
 use super::Target;
-use crate::backend::client::{host_command, how_it_ended};
+use crate::backend::client::{how_it_ended, spawn_host};
 use crate::backend::conform::child::{CONFORM_ARGUMENT, Line};
 use crate::backend::conform::{Check, Outcome, Status};
 use rustix::process::{Pid, Signal, kill_process_group};
@@ -80,14 +80,18 @@ impl Printed {
 /// Runs one check in a process of its own.
 pub fn run(check: &Check, target: &Target) -> io::Result<Ran> {
     let start = Instant::now();
-    let mut command = host_command(CONFORM_ARGUMENT, &target.backend)?;
-    command.arg(check.id).arg(&target.backend).arg(&target.model).args(&target.params);
-    let (lines, for_lines) = io::pipe()?;
-    let (output, out) = io::pipe()?;
-    let err = out.try_clone()?;
-    command.stdin(Stdio::from(OwnedFd::from(for_lines))).stdout(out).stderr(err);
-    let child = Group(command.spawn()?);
-    drop(command); // closes our copies of the child's ends
+    let mut ours = None;
+    let (child, _) = spawn_host(CONFORM_ARGUMENT, &target.backend, |command| {
+        let (lines, for_lines) = io::pipe()?;
+        let (output, out) = io::pipe()?;
+        let err = out.try_clone()?;
+        command.arg(check.id).arg(&target.backend).arg(&target.model).args(&target.params);
+        command.stdin(Stdio::from(OwnedFd::from(for_lines))).stdout(out).stderr(err);
+        ours = Some((lines, output));
+        Ok(())
+    })?;
+    let child = Group(child);
+    let (lines, output) = ours.ok_or_else(|| io::Error::other("no pipe"))?;
     let printed = Arc::new(Mutex::new(Printed::default()));
     let kept = printed.clone();
     let drain = std::thread::spawn(move || drain(output, &kept));

@@ -193,13 +193,13 @@ fn backend(value: &Value, folder: &Path) -> Option<String> {
     let text = value.name()?;
     if crate::backend::loader::is_path(text) {
         let (_, path) = file(value, folder, false)?;
-        if let Err(e) = crate::backend::elf::check(&path) {
+        if let Err(e) = crate::backend::hosts::check_plugin(&path) {
             value.problem(format!("the plugin \"{text}\" {e}"), "give a plugin (.so) that is built for this board");
             return None;
         }
         return Some(path.to_string_lossy().into_owned());
     }
-    let built_in = crate::backend::loader::BUILT_IN;
+    let built_in = crate::backend::hosts::built_in();
     if built_in.contains(&text) {
         return Some(text.to_owned());
     }

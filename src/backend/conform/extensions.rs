@@ -99,7 +99,7 @@ fn power(b: &Bench) -> Checked {
     // Also with a model loaded, as in a run.
     let session = b.open()?;
     session.well(&Ask::text("Hello", 4))?;
-    let mut slowest = 0f64;
+    let mut times = Vec::new();
     for rail in 0..power.n_rails {
         if name_of(rail).is_empty() || std::str::from_utf8(name_of(rail)).is_err() {
             return Err(Outcome::failed(
@@ -112,7 +112,7 @@ fn power(b: &Bench) -> Checked {
             let start = Instant::now();
             // SAFETY: the number and the error live for the call.
             let answer = b.plugin.call("eb_power_v1.read", |error| unsafe { read(rail, &mut watts, error) })?;
-            slowest = slowest.max(start.elapsed().as_secs_f64() * 1e3);
+            times.push(start.elapsed().as_secs_f64() * 1e3);
             answer.map_err(|r| Outcome::failed(format!("rail {rail}: {r}"), "offer only rails that can be read"))?;
             if !(0.0..=10_000.0).contains(&watts) {
                 let seen = format!("rail {rail} reads {watts} W");
@@ -120,8 +120,11 @@ fn power(b: &Bench) -> Checked {
             }
         }
     }
-    if slowest > READ_MS * 3.0 {
-        let seen = format!("reading a rail took {slowest:.1} ms");
+    // The median: on a busy machine one reading may have waited for the processor.
+    times.sort_unstable_by(f64::total_cmp);
+    let median = times.get(times.len() / 2).copied().unwrap_or_default();
+    if median > READ_MS * 3.0 {
+        let seen = format!("reading a rail takes {median:.1} ms");
         return Err(Outcome::warning(seen, "no longer than 1 ms: it is read at up to 100 Hz while the model runs"));
     }
     Ok(())

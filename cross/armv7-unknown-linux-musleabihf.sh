@@ -1,0 +1,14 @@
+# 32-bit ARM with NEON and VFPv4 (Cortex-A7 and later). The name and needs are those of src/backend/hosts/variant.rs.
+ARCH=armv7
+GLIBC_TARGET=armv7-unknown-linux-gnueabihf.2.17
+VARIANTS="armv7-neon"
+QEMU=qemu-arm-static
+
+# Exports what llama.cpp's build needs for variant $1.
+variant() {
+    export CMAKE_PROJECT_TOP_LEVEL_INCLUDES="$ROOT/cross/arch.cmake"
+    case "$1" in
+    armv7-neon) export EB_ARM_ARCH=armv7-a+neon-vfpv4 ;;
+    *) return 1 ;;
+    esac
+}

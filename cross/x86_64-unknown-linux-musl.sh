@@ -1,0 +1,16 @@
+# x86-64. The names and needs of the variants are those of src/backend/hosts/variant.rs.
+ARCH=x86_64
+GLIBC_TARGET=x86_64-unknown-linux-gnu.2.17
+VARIANTS="sse42 avx2 avx512"
+QEMU=
+
+# Exports what llama.cpp's build needs for variant $1. Instructions that are not named are off in a cross build.
+variant() {
+    unset GGML_SSE42 GGML_AVX GGML_AVX2 GGML_FMA GGML_F16C GGML_BMI2 GGML_AVX512
+    case "$1" in
+    sse42) export GGML_SSE42=ON ;;
+    avx2) export GGML_SSE42=ON GGML_AVX=ON GGML_AVX2=ON GGML_FMA=ON GGML_F16C=ON GGML_BMI2=ON ;;
+    avx512) export GGML_SSE42=ON GGML_AVX=ON GGML_AVX2=ON GGML_FMA=ON GGML_F16C=ON GGML_BMI2=ON GGML_AVX512=ON ;;
+    *) return 1 ;;
+    esac
+}

@@ -1,0 +1,127 @@
+//! Where hosts come from: programs inside this one, chosen by the backend and the board, or this program itself. It
+//! must not know frames, jobs or what a host does.
+//!
+//! A released `edgebench` is static and cannot load plugins, and its llama.cpp is compiled several times for different
+//! processors; so it carries hosts as files: `plugin-glibc`, `plugin-musl`, `llama-<variant>`. An ordinary build
+//! carries none.
+
+mod start;
+pub mod variant;
+
+pub use start::{Way, spawn};
+
+use super::elf::{self, Libc};
+use super::loader::is_path;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+/// A program inside this one.
+#[derive(Debug)]
+pub struct Embedded {
+    pub name: &'static str,
+    pub bytes: &'static [u8],
+}
+
+include!(concat!(env!("OUT_DIR"), "/embedded.rs"));
+
+/// Names of hosts that can load plugins begin so.
+const PLUGIN: &str = "plugin-";
+/// Names of llama.cpp's hosts begin so; the variant follows.
+const LLAMA: &str = "llama-";
+
+/// The program that the user wants for every host.
+static OVERRIDE: OnceLock<PathBuf> = OnceLock::new();
+
+/// Uses `program` for every host from now on, whatever is inside.
+pub fn use_program(program: PathBuf) {
+    let _ = OVERRIDE.set(program);
+}
+
+/// What a host is made of.
+#[derive(Debug, Clone, Copy)]
+pub enum Source {
+    /// A file of this name inside this program.
+    Embedded(&'static Embedded),
+    /// This program, started once more.
+    Itself,
+    /// A program that the user named.
+    Given(&'static Path),
+}
+
+impl Source {
+    /// For messages: `plugin-glibc`, `this program`, a path.
+    pub fn name(&self) -> String {
+        match self {
+            Source::Embedded(e) => e.name.to_owned(),
+            Source::Itself => "this program".to_owned(),
+            Source::Given(path) => path.display().to_string(),
+        }
+    }
+}
+
+/// Names of the backends that need no plugin: those that are linked into this program or into a host inside it.
+pub fn built_in() -> Vec<&'static str> {
+    let inside = EMBEDDED.iter().any(|e| e.name.starts_with(LLAMA));
+    let mut names = super::loader::BUILT_IN.to_vec();
+    if inside && !names.contains(&"llama") {
+        names.push("llama");
+    }
+    names
+}
+
+/// Can one of the hosts load the plugin at `path`? The error is a sentence without the path.
+pub fn check_plugin(path: &Path) -> Result<(), String> {
+    let inside = |name: &str| EMBEDDED.iter().any(|e| e.name == name);
+    let all = [("plugin-glibc", Libc::Glibc), ("plugin-musl", Libc::Musl)];
+    let libcs: Vec<Libc> = all.into_iter().filter(|(name, _)| inside(name)).map(|(_, libc)| libc).collect();
+    elf::check(path, if libcs.is_empty() { &[Libc::OWN] } else { &libcs })
+}
+
+/// The host for `backend`: by the plugin's C library, or llama.cpp's variant for this processor.
+pub fn source(backend: &str) -> io::Result<Source> {
+    if let Some(program) = OVERRIDE.get() {
+        return Ok(Source::Given(program));
+    }
+    if EMBEDDED.is_empty() {
+        return Ok(Source::Itself);
+    }
+    let name = if is_path(backend) { plugin_host(Path::new(backend))? } else { llama_host(backend)? };
+    let found = EMBEDDED.iter().find(|e| e.name == name);
+    found.map(Source::Embedded).ok_or_else(|| io::Error::other(format!("this build has no host called {name} inside")))
+}
+
+fn plugin_host(path: &Path) -> io::Result<String> {
+    let libc = elf::read(path).map_err(|e| io::Error::other(format!("{} {e}", path.display())))?.libc();
+    let libc = match libc {
+        Libc::Musl => "musl",
+        Libc::Glibc => "glibc",
+        Libc::Bionic => {
+            return Err(io::Error::other(format!("{}: Android plugins are not supported yet", path.display())));
+        }
+        // It fits any: whichever loader this board has.
+        Libc::None => {
+            if start::has_loader("plugin-glibc") {
+                "glibc"
+            } else {
+                "musl"
+            }
+        }
+    };
+    Ok(format!("{PLUGIN}{libc}"))
+}
+
+fn llama_host(backend: &str) -> io::Result<String> {
+    if backend != "llama" {
+        return Err(io::Error::other(format!("no built-in backend is called `{backend}`")));
+    }
+    let there: Vec<&str> = EMBEDDED.iter().filter_map(|e| e.name.strip_prefix(LLAMA)).collect();
+    let choice = variant::choose(&there).map_err(io::Error::other)?;
+    Ok(format!("{LLAMA}{}", choice.name))
+}
+
+/// llama.cpp's variants inside, and which of them this board gets and why; `None` where none is inside.
+pub fn llama_variant() -> Option<(Vec<&'static str>, Result<variant::Choice, String>)> {
+    let there: Vec<&'static str> = EMBEDDED.iter().filter_map(|e| e.name.strip_prefix(LLAMA)).collect();
+    (!there.is_empty()).then(|| (there.clone(), variant::choose(&there)))
+}

@@ -1,0 +1,188 @@
+//! Starting a program that lies inside this one: from memory, else from a file in a folder that allows it, else
+//! through the dynamic loader. It must not know which program is the right one.
+
+use super::{Embedded, Source};
+use rustix::fs::{MemfdFlags, Mode, OFlags, memfd_create};
+use rustix::io::{Errno, FdFlags, fcntl_setfd};
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command};
+use std::sync::{Mutex, OnceLock};
+use std::time::Duration;
+
+/// Environment variable with a command that hosts are started through: `qemu-aarch64-static -L ROOT`.
+const RUNNER: &str = "EDGEBENCH_HOST_RUNNER";
+/// Environment variable with a folder for hosts that cannot be started from memory.
+const FOLDER: &str = "EDGEBENCH_TMPDIR";
+/// Environment variable that leaves ways out, for tests: any of `memfd`, `file`, separated by commas.
+const WITHOUT: &str = "EDGEBENCH_START_WITHOUT";
+/// Tried in turn after the folder of this program.
+const FOLDERS: &[&str] = &["/tmp", "/var/tmp", "/dev/shm", "/run", "/data/local/tmp"];
+/// How often a file that the kernel still holds as written to is tried.
+const BUSY_TRIES: u32 = 20;
+
+/// How a host was started.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Way {
+    /// A file of its own: this program, or one that the user named.
+    Program,
+    /// From memory.
+    Memory,
+    /// A file in this folder, gone again by now.
+    File(PathBuf),
+    /// From memory through the dynamic loader at this path.
+    Loader(PathBuf),
+}
+
+impl std::fmt::Display for Way {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Way::Program => f.write_str("as a program"),
+            Way::Memory => f.write_str("from memory"),
+            Way::File(folder) => write!(f, "from a file in {}", folder.display()),
+            Way::Loader(loader) => write!(f, "through {}", loader.display()),
+        }
+    }
+}
+
+/// Starts `source`, and says how. `prepare` fills in arguments and descriptors, once for each way that is tried.
+///
+/// # Errors
+/// No way works: what each of them said.
+pub fn spawn(source: &Source, mut prepare: impl FnMut(&mut Command) -> io::Result<()>) -> io::Result<(Child, Way)> {
+    let mut start = |program: &Path| -> io::Result<Child> {
+        let mut command = through_runner(program);
+        prepare(&mut command)?;
+        command.spawn()
+    };
+    let embedded = match source {
+        Source::Itself => return Ok((start(&std::env::current_exe()?)?, Way::Program)),
+        Source::Given(path) => return Ok((start(path)?, Way::Program)),
+        Source::Embedded(embedded) => *embedded,
+    };
+    let without = std::env::var(WITHOUT).unwrap_or_default();
+    let mut refusals = Vec::new();
+    let mut memory = None;
+    if !without.contains("memfd") {
+        match in_memory(embedded).and_then(|path| start(&path).inspect_err(|_| memory = Some(path))) {
+            Ok(child) => return Ok((child, Way::Memory)),
+            Err(e) => refusals.push(format!("from memory: {e}")),
+        }
+    }
+    if !without.contains("file") {
+        for folder in folders() {
+            match from_file(embedded, &folder, &mut start) {
+                Ok(child) => return Ok((child, Way::File(folder))),
+                Err(e) => refusals.push(format!("{}: {e}", folder.display())),
+            }
+        }
+    }
+    if let (Some(path), Some(loader)) = (memory, loader(embedded.bytes).filter(|l| l.exists())) {
+        let mut command = Command::new(&loader);
+        command.arg(path);
+        match prepare(&mut command).and_then(|()| command.spawn()) {
+            Ok(child) => return Ok((child, Way::Loader(loader))),
+            Err(e) => refusals.push(format!("{}: {e}", loader.display())),
+        }
+    }
+    Err(io::Error::other(format!(
+        "the host {} cannot be started ({}); set {FOLDER} to a folder from which programs may be started",
+        embedded.name,
+        refusals.join("; ")
+    )))
+}
+
+/// `program`, or the runner with the program as its last argument.
+fn through_runner(program: &Path) -> Command {
+    let runner = std::env::var(RUNNER).unwrap_or_default();
+    let mut words = runner.split_whitespace();
+    match words.next() {
+        None => Command::new(program),
+        Some(first) => {
+            let mut command = Command::new(first);
+            command.args(words).arg(program);
+            command
+        }
+    }
+}
+
+/// The path of a memory file with the program in it. It is made once and kept for the life of this process.
+fn in_memory(embedded: &'static Embedded) -> io::Result<PathBuf> {
+    static FILES: OnceLock<Mutex<BTreeMap<&'static str, OwnedFd>>> = OnceLock::new();
+    let mut files = FILES.get_or_init(Mutex::default).lock().unwrap_or_else(|e| e.into_inner());
+    if !files.contains_key(embedded.name) {
+        let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+        // Kernels before 6.3 do not know EXEC; since then it may have to be asked for.
+        let file = match memfd_create("edgebench-host", flags | MemfdFlags::EXEC) {
+            Err(Errno::INVAL) => memfd_create("edgebench-host", flags),
+            other => other,
+        }?;
+        let mut file = File::from(file);
+        file.write_all(embedded.bytes)?;
+        let file = OwnedFd::from(file);
+        if std::env::var_os(RUNNER).is_some() {
+            // A runner is another program, which has to find the descriptor open.
+            fcntl_setfd(&file, FdFlags::empty())?;
+        }
+        files.insert(embedded.name, file);
+    }
+    let file = files.get(embedded.name).ok_or_else(|| io::Error::other("no memory file"))?;
+    Ok(PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd())))
+}
+
+/// The user's folder alone, or those that may be there.
+fn folders() -> Vec<PathBuf> {
+    if let Some(folder) = std::env::var_os(FOLDER).filter(|f| !f.is_empty()) {
+        return vec![PathBuf::from(folder)];
+    }
+    let own = std::env::current_exe().ok().and_then(|exe| Some(exe.parent()?.to_path_buf()));
+    own.into_iter().chain(FOLDERS.iter().map(PathBuf::from)).filter(|f| f.is_dir()).collect()
+}
+
+/// Writes the program into `folder`, starts it, and removes the file, which a running program does not need.
+fn from_file(
+    embedded: &Embedded,
+    folder: &Path,
+    start: &mut impl FnMut(&Path) -> io::Result<Child>,
+) -> io::Result<Child> {
+    let mut name = OsString::from(format!(".edgebench-{}-", std::process::id()));
+    name.push(embedded.name);
+    let path = folder.join(name);
+    // Left by a process of the same number that was killed; the name is nobody else's.
+    let _ = std::fs::remove_file(&path);
+    let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let file = rustix::fs::open(&path, flags, Mode::RWXU)?;
+    let written = File::from(file).write_all(embedded.bytes);
+    let started = written.and_then(|()| {
+        for _ in 0..BUSY_TRIES {
+            match start(&path) {
+                // Another thread forked while the file was open for writing, and has not called exec yet.
+                Err(e) if e.kind() == io::ErrorKind::ExecutableFileBusy => std::thread::sleep(Duration::from_millis(5)),
+                other => return other,
+            }
+        }
+        Err(io::Error::from(io::ErrorKind::ExecutableFileBusy))
+    });
+    let _ = std::fs::remove_file(&path);
+    started
+}
+
+/// Is the embedded program `name` there, and what it needs on this board?
+pub fn has_loader(name: &str) -> bool {
+    super::EMBEDDED.iter().any(|e| e.name == name) && missing_loader(name).is_none()
+}
+
+/// The dynamic loader that the embedded program `name` needs and this board does not have. A runner brings its own.
+pub fn missing_loader(name: &str) -> Option<PathBuf> {
+    let bytes = super::EMBEDDED.iter().find(|e| e.name == name).map(|e| e.bytes);
+    bytes.and_then(loader).filter(|l| !l.exists() && std::env::var_os(RUNNER).is_none())
+}
+
+/// PT_INTERP of an ELF file; `None` when it is static.
+fn loader(bytes: &[u8]) -> Option<PathBuf> {
+    crate::backend::elf::interpreter(bytes).map(PathBuf::from)
+}
