@@ -31,7 +31,7 @@ need ninja-build ccache python3-venv
 if [ ! -x "$WORK/venv/bin/cargo-zigbuild" ]; then
     mkdir -p "$WORK"
     python3 -m venv "$WORK/venv"
-    "$WORK/venv/bin/pip" install --quiet --disable-pip-version-check ziglang==0.15.2 cargo-zigbuild==0.24.0
+    "$WORK/venv/bin/pip" install --quiet --disable-pip-version-check ziglang==0.17.1 cargo-zigbuild==0.24.0
 fi
 export PATH="$WORK/venv/bin:$PATH"
 
