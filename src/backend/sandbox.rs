@@ -35,6 +35,12 @@ fn needed(open: &Open) -> Vec<PathBuf> {
     let mut paths = vec![if split { folder(model) } else { model.to_path_buf() }];
     let values = open.params.iter().map(|(_, value)| value);
     paths.extend(values.chain([&open.backend]).filter(|v| v.contains('/')).map(|v| folder(Path::new(v))));
+    // A library may look for others in the folder beside its own, as Python's wheels lay them.
+    let library = |v: &&String| v.contains('/') && v.contains(".so");
+    let beside = open.params.iter().map(|(_, value)| value).filter(library);
+    paths.extend(beside.filter_map(|v| Some(Path::new(v).parent()?.parent()?.to_path_buf())));
+    let own = std::env::vars_os().filter(|(key, _)| key.to_string_lossy().starts_with("EDGEBENCH_"));
+    paths.extend(own.map(|(_, value)| PathBuf::from(value)).filter(|p| p.is_absolute()));
     paths.extend(std::env::split_paths(&std::env::var_os("LD_LIBRARY_PATH").unwrap_or_default()));
     paths
 }

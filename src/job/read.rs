@@ -139,7 +139,8 @@ fn object(source: &Source, mut table: Table, folder: &Path, instances: &mut Vec<
     let mut sweeps: Vec<(String, Vec<String>)> = Vec::new();
     if let Some(params) = table.get("params").and_then(|v| v.table("params")) {
         for (key, value) in params.entries() {
-            let values: Vec<String> = value.sweep().iter().filter_map(|v| v.scalar()).collect();
+            let values: Vec<String> =
+                value.sweep().iter().filter_map(|v| v.scalar()).map(|v| from_job_folder(v, folder)).collect();
             swept |= values.len() > 1;
             sweeps.push((key, values));
         }
@@ -175,6 +176,15 @@ fn object(source: &Source, mut table: Table, folder: &Path, instances: &mut Vec<
                 });
             }
         }
+    }
+}
+
+/// Only a backend knows which of its parameters are paths; one that begins with `./` or `../` is meant as one, and
+/// is relative to the job file like every other.
+fn from_job_folder(value: String, folder: &Path) -> String {
+    match value.starts_with("./") || value.starts_with("../") {
+        true => folder.join(&value).to_string_lossy().into_owned(),
+        false => value,
     }
 }
 

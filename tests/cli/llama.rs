@@ -1,6 +1,7 @@
 //! The built-in llama.cpp with the demo model: right answers, the same through the plugin, and a killed host.
 
 use crate::common::{Bench, root};
+use crate::conform::passes_conform;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -154,4 +155,65 @@ fn more_memory_than_there_is_is_told_in_numbers() {
     let row = bench.case("demo/addition");
     assert_eq!(row.get("status"), "out-of-memory", "{}", row.get("reason"));
     assert!(row.get("reason").contains("free"), "{}", row.get("reason"));
+}
+
+#[test]
+fn llama_passes_conform() {
+    let bench = Bench::new();
+    let model = root().join("datasets/demo/demo-q8_0.gguf");
+    let arguments = ["conform", "llama", "--json", "--param", "threads=1", "--param", "n_ctx=512", "--model"];
+    passes_conform(&bench, &[&arguments[..], &[model.to_str().unwrap()]].concat());
+}
+
+/// ONNX Runtime GenAI and the demo model for it, where `scripts/ort-genai` has put them.
+fn ort_model() -> Option<String> {
+    let model = std::env::var("EDGEBENCH_ORT_LIB").and(std::env::var("EDGEBENCH_ORT_MODEL")).ok();
+    if model.is_none() {
+        println!("skipped: scripts/ort-genai install and export say which variables are missing");
+    }
+    model
+}
+
+fn ort_plugin() -> String {
+    let path = plugin().with_file_name("libedgebench_ort_genai.so");
+    assert!(path.exists(), "{} is missing: cargo build --release --workspace", path.display());
+    path.to_str().unwrap().to_owned()
+}
+
+#[test]
+fn a_vendors_runtime_stands_in_the_same_leaderboard_with_the_same_answers() {
+    let Some(model) = ort_model() else { return };
+    let bench = Bench::new();
+    let demo = root().join("datasets/demo");
+    let demo = demo.display();
+    let task = |name: &str, method: &str| {
+        format!("[[task]]\nname = \"{name}\"\ndataset = \"{demo}/{name}.jsonl\"\nmethod = \"{method}\"\nlimit = 50\n")
+    };
+    bench.write(
+        "job.toml",
+        format!(
+            "[[object]]\nname = \"llama\"\nbackend = \"llama\"\nmodel = \"{demo}/demo-f16.gguf\"\nparams = {{ threads = 1 }}\n\
+             [[object]]\nname = \"ort\"\nbackend = \"{}\"\nmodel = \"{model}\"\nparams = {{ threads = 1 }}\n{}{}",
+            ort_plugin(),
+            task("compare", "choice"),
+            task("addition", "generate"),
+        ),
+    );
+    let out = bench.edgebench(&["run", "job.toml", "--out", "out"]).output().unwrap();
+    let board = String::from_utf8(out.stdout).unwrap();
+    assert_eq!(out.status.code(), Some(0), "{}", String::from_utf8_lossy(&out.stderr));
+    assert!(board.contains("llama") && board.contains("ort") && board.contains("mean acc %"), "{board}");
+    let answers = |object: &str| -> Vec<serde_json::Value> {
+        let own = |p: &serde_json::Value| p["case"].as_str().unwrap().starts_with(object);
+        bench.predictions().into_iter().filter(own).map(|p| p["prediction"].clone()).collect()
+    };
+    assert_eq!(answers("llama/").len(), 100);
+    assert_eq!(answers("llama/"), answers("ort/"), "F16 weights in both, computed in fp32");
+}
+
+#[test]
+fn onnx_runtime_genai_passes_conform() {
+    let Some(model) = ort_model() else { return };
+    let plugin = ort_plugin();
+    passes_conform(&Bench::new(), &["conform", &plugin, "--json", "--param", "threads=1", "--model", &model]);
 }

@@ -123,11 +123,11 @@ fn the_templates_pass_conform_and_run_a_job() {
     let bench = Bench::new();
     let source = root().join("backends/template/template.c");
     compile(bench.path(), &["-Wall", "-Wextra", "-Werror", "-pedantic", "-o", "plugin.so", source.to_str().unwrap()]);
-    passes_conform(&bench, "./plugin.so");
+    passes_conform(&bench, &["conform", "./plugin.so", "--json"]);
     // Multiple choice needs eb.score/1, which the template does not have.
     let statuses: Vec<String> = run(&bench).into_iter().map(|(status, _)| status).collect();
     assert_eq!(statuses, ["ok", "unsupported"]);
     let rust = assert_cmd::cargo::cargo_bin("edgebench").with_file_name("libedgebench_template.so");
     assert!(rust.exists(), "{} is missing: cargo build --release --workspace", rust.display());
-    passes_conform(&bench, rust.to_str().unwrap());
+    passes_conform(&bench, &["conform", rust.to_str().unwrap(), "--json"]);
 }

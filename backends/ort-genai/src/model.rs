@@ -30,7 +30,7 @@ pub struct Folder {
     pub logits: String,
     pub chat_template: String,
     /// Control tokens as they are written in text.
-    pub special_tokens: Vec<String>,
+    pub special_tokens: Vec<SpecialToken>,
 }
 
 #[derive(Deserialize)]
@@ -84,8 +84,18 @@ struct Tokenizer {
     added_tokens: Vec<AddedToken>,
 }
 
+/// A control token.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SpecialToken {
+    /// Its number, if the file tells.
+    pub id: Option<i32>,
+    pub text: String,
+}
+
 #[derive(Deserialize)]
 struct AddedToken {
+    /// Its number in the vocabulary.
+    id: Option<i32>,
     content: String,
     #[serde(default)]
     special: bool,
@@ -192,11 +202,12 @@ fn chat_template(folder: &Path) -> String {
     }
 }
 
-fn special_tokens(folder: &Path) -> Vec<String> {
+fn special_tokens(folder: &Path) -> Vec<SpecialToken> {
     let Ok(file) = fs::File::open(folder.join("tokenizer.json")) else { return Vec::new() };
     let tokenizer: Option<Tokenizer> = serde_json::from_reader(std::io::BufReader::new(file)).ok();
     let added = tokenizer.map(|t| t.added_tokens).unwrap_or_default();
-    added.into_iter().filter(|t| t.special && !t.content.is_empty()).map(|t| t.content).collect()
+    let special = added.into_iter().filter(|t| t.special && !t.content.is_empty());
+    special.map(|t| SpecialToken { id: t.id, text: t.content }).collect()
 }
 
 #[cfg(test)]
@@ -233,7 +244,8 @@ mod tests {
         let read = Folder::read(root.path()).unwrap();
         assert_eq!((read.n_vocab, read.bos, read.eos.as_slice()), (10, 1, [2, 7].as_slice()));
         assert_eq!((read.weights_bytes, read.kv_bytes_per_token), (8, 2 * 4 * 4 * 2 * 64));
-        assert_eq!((read.chat_template.as_str(), read.special_tokens), ("{{ messages }}", vec!["<s>".to_owned()]));
+        let bos = SpecialToken { id: Some(1), text: "<s>".to_owned() };
+        assert_eq!((read.chat_template.as_str(), read.special_tokens), ("{{ messages }}", vec![bos]));
         let read = Folder::read(root.path()).unwrap();
         assert_eq!((read.n_ctx(None).unwrap(), read.n_ctx(Some(8192)).unwrap()), (4096, 8192));
         assert_eq!(read.n_ctx(Some(8193)).unwrap_err().code, EB_ERR_INVALID);

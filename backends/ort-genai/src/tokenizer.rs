@@ -21,6 +21,8 @@ pub struct Tokenizer {
     /// As the library is set now.
     adds_special: Cell<Option<bool>>,
     special: Vec<String>,
+    /// Numbers of control tokens: they are no text.
+    control: Vec<i32>,
     ends: Vec<i32>,
 }
 
@@ -33,7 +35,14 @@ impl Tokenizer {
             tokenizer: api.tokenizer(model)?,
             n_vocab: folder.n_vocab,
             adds_special: Cell::new(None),
-            special: folder.special_tokens.clone(),
+            special: folder.special_tokens.iter().map(|t| t.text.clone()).collect(),
+            control: folder
+                .special_tokens
+                .iter()
+                .filter_map(|t| t.id)
+                .chain(folder.eos.clone())
+                .chain([folder.bos])
+                .collect(),
             ends: folder.eos.clone(),
         })
     }
@@ -90,7 +99,9 @@ impl Tokenizer {
     /// `EB_ERR_INVALID` for tokens outside the vocabulary.
     pub fn decode(&self, tokens: &[i32]) -> Result<Vec<u8>, Failure> {
         self.check(tokens)?;
-        let text = self.raw(tokens)?;
+        // The library writes U+FFFD for them.
+        let tokens: Vec<i32> = tokens.iter().copied().filter(|t| !self.control.contains(t)).collect();
+        let text = self.raw(&tokens)?;
         // The library gives up at the first byte that is not UTF-8.
         if !text.ends_with(REPLACEMENT) {
             return Ok(text);
