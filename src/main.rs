@@ -20,7 +20,7 @@ const OK: u8 = 0;
 const FAILED: u8 = 1;
 /// Bad usage or input: nothing ran.
 const REFUSED: u8 = 2;
-/// The machine refused: disk full, permission.
+/// The machine refused: folder in use, disk full, permission.
 const MACHINE: u8 = 3;
 
 #[derive(FromArgs)]
@@ -31,8 +31,8 @@ const MACHINE: u8 = 3;
     error_code(0, "done"),
     error_code(1, "a case failed"),
     error_code(2, "bad usage or input: nothing ran"),
-    error_code(3, "the machine refused: disk full, permission"),
-    error_code(130, "interrupted (143: terminated); what was measured is kept")
+    error_code(3, "the machine refused: folder in use, disk full, permission"),
+    error_code(130, "interrupted (143: terminated); what was measured is kept, --resume goes on")
 )]
 struct Arguments {
     #[argh(subcommand)]
@@ -59,6 +59,9 @@ struct Run {
     /// folder for the results; default: runs/<job>-<UTC time>
     #[argh(option, arg_name = "dir")]
     out: Option<PathBuf>,
+    /// go on with a run that was cut short: in --out, or the newest unfinished one of this job; if there is none, begin
+    #[argh(switch)]
+    resume: bool,
     /// only the cases whose name has PAT in it; with * a pattern for the whole name: --only '*/compare'
     #[argh(option, arg_name = "pat")]
     only: Option<String>,
@@ -230,11 +233,12 @@ fn run_job(arguments: &Run) -> u8 {
             return REFUSED;
         }
     }
-    let folder = arguments.out.clone().unwrap_or_else(|| run::default_folder(&plan.job.name));
+    let unfinished = || if arguments.resume { run::unfinished(&plan.job.name) } else { None };
+    let folder = arguments.out.clone().or_else(unfinished).unwrap_or_else(|| run::default_folder(&plan.job.name));
     let verbosity = if arguments.quiet { Verbosity::Quiet } else { Verbosity::Normal };
-    let outcome = match run::run(&plan, &folder, verbosity) {
+    let outcome = match run::run(&plan, &folder, verbosity, arguments.resume) {
         Ok(outcome) => outcome,
-        Err(e @ RunError::Occupied(_)) => {
+        Err(e @ (RunError::Occupied(_) | RunError::Changed(_))) => {
             eprintln!("edgebench: {e}");
             return REFUSED;
         }

@@ -1,11 +1,11 @@
 //! The board's fingerprint: what has to be equal before two runs may be compared. It must not know results.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::path::Path;
 use sysinfo::{CpuRefreshKind, MemoryRefreshKind, RefreshKind, System};
 
 /// What this board is. Empty or 0 where it does not tell.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Board {
     pub host: String,
     pub os: String,

@@ -1,6 +1,7 @@
 //! The run folder while it grows: samples and predictions appended record by record, case rows when they are
 //! complete, the manifest at both ends. It owns durability; it must not know how anything is measured.
 
+use super::lock::shortage;
 use super::sustained::Sustained;
 use crate::results::{
     CASES, CaseRow, MANIFEST, PREDICTIONS, SAMPLE_COLUMNS, SAMPLES, SUSTAINED, SUSTAINED_COLUMNS, TELEMETRY,
@@ -70,11 +71,16 @@ struct Appender {
 }
 
 impl Appender {
-    fn create(path: PathBuf) -> Result<Appender> {
-        match OpenOptions::new().append(true).create_new(true).open(&path) {
-            Ok(file) => Ok(Appender { path, out: BufWriter::new(file) }),
-            Err(error) => Err(JournalError { path, error }),
+    /// A new file that begins with `header`, or one that is there and goes on.
+    fn open(path: PathBuf, header: &[u8]) -> Result<Appender> {
+        let error = |error| JournalError { path: path.clone(), error };
+        let file = OpenOptions::new().append(true).create(true).open(&path).map_err(error)?;
+        let empty = file.metadata().map_err(error)?.len() == 0;
+        let mut appender = Appender { path, out: BufWriter::new(file) };
+        if empty {
+            appender.write(|out| out.write_all(header))?;
         }
+        Ok(appender)
     }
 
     fn write(&mut self, write: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>) -> Result<()> {
@@ -102,24 +108,20 @@ pub struct Journal {
 }
 
 impl Journal {
-    /// Makes the folder, which must hold no run yet, and the files' headers.
-    pub fn create(folder: &Path, case_columns: Vec<&'static str>, telemetry_columns: &[String]) -> Result<Journal> {
-        std::fs::create_dir_all(folder).map_err(|error| JournalError { path: folder.to_path_buf(), error })?;
+    /// Opens the files of `folder`, which must be there; those that are new or empty get their headers.
+    pub fn open(folder: &Path, case_columns: Vec<&'static str>, telemetry_columns: &[String]) -> Result<Journal> {
+        let open = |name: &str, header: &[u8]| Appender::open(folder.join(name), header);
+        let telemetry_header = csv_line(telemetry_columns.iter().map(String::as_str));
         let mut journal = Journal {
-            samples: Appender::create(folder.join(SAMPLES))?,
-            predictions: Appender::create(folder.join(PREDICTIONS))?,
-            telemetry: Appender::create(folder.join(TELEMETRY))?,
-            cases: Appender::create(folder.join(CASES))?,
+            samples: open(SAMPLES, &csv_line(SAMPLE_COLUMNS.iter().copied()))?,
+            predictions: open(PREDICTIONS, b"")?,
+            telemetry: open(TELEMETRY, &telemetry_header)?,
+            cases: open(CASES, &csv_line(case_columns.iter().copied()))?,
             sustained: None,
             folder: folder.to_path_buf(),
             case_columns,
             synced: Instant::now(),
         };
-        let header = csv_line(SAMPLE_COLUMNS.iter().copied());
-        journal.samples.write(|out| out.write_all(&header))?;
-        let header = csv_line(journal.case_columns.iter().copied());
-        journal.cases.write(|out| out.write_all(&header))?;
-        journal.telemetry(telemetry_columns)?;
         journal.sync()?;
         Ok(journal)
     }
@@ -161,11 +163,7 @@ impl Journal {
         let number = |v: Option<f64>, decimals: usize| v.map_or(String::new(), |v| format!("{v:.decimals$}"));
         let mut file = match self.sustained.take() {
             Some(file) => file,
-            None => {
-                let mut file = Appender::create(self.folder.join(SUSTAINED))?;
-                file.write(|out| out.write_all(&csv_line(SUSTAINED_COLUMNS.iter().copied())))?;
-                file
-            }
+            None => Appender::open(self.folder.join(SUSTAINED), &csv_line(SUSTAINED_COLUMNS.iter().copied()))?,
         };
         for (i, window) in sustained.windows.iter().enumerate() {
             let fields = [
@@ -197,31 +195,34 @@ impl Journal {
         self.cases.sync()
     }
 
-    /// Writes manifest.json anew, whole or not at all.
-    pub fn manifest(&self, manifest: &impl Serialize) -> Result<()> {
-        let path = self.folder.join(MANIFEST);
-        let part = self.folder.join("manifest.json.part");
-        let write = || -> io::Result<()> {
-            let mut file = File::create(&part)?;
-            serde_json::to_writer_pretty(&mut file, manifest)?;
-            file.write_all(b"\n")?;
-            file.sync_all()?;
-            std::fs::rename(&part, &path)
-        };
-        write().map_err(|error| JournalError { path, error })
-    }
-
     fn sync_if_due(&mut self) -> Result<()> {
         if self.synced.elapsed() >= SYNC_EVERY { self.sync() } else { Ok(()) }
     }
 
     fn sync(&mut self) -> Result<()> {
         self.synced = Instant::now();
+        if let Some(error) = shortage(&self.folder) {
+            return Err(JournalError { path: self.folder.clone(), error });
+        }
         self.samples.sync()?;
         self.predictions.sync()?;
         self.telemetry.sync()?;
         self.cases.sync()
     }
+}
+
+/// Writes manifest.json anew, whole or not at all.
+pub fn write_manifest(folder: &Path, manifest: &impl Serialize) -> Result<()> {
+    let path = folder.join(MANIFEST);
+    let part = folder.join("manifest.json.part");
+    let write = || -> io::Result<()> {
+        let mut file = File::create(&part)?;
+        serde_json::to_writer_pretty(&mut file, manifest)?;
+        file.write_all(b"\n")?;
+        file.sync_all()?;
+        std::fs::rename(&part, &path)
+    };
+    write().map_err(|error| JournalError { path, error })
 }
 
 /// `fields` as one line of CSV with its newline.

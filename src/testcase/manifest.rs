@@ -4,7 +4,7 @@
 use crate::backend::wire::{Device, Opened};
 use crate::job::Job;
 use crate::sense::board::Board;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -13,9 +13,9 @@ use std::io::{self, Read};
 use std::path::Path;
 
 /// The whole of manifest.json.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Manifest {
-    pub edgebench: &'static str,
+    pub edgebench: String,
     pub job: String,
     pub job_path: String,
     pub job_sha256: String,
@@ -31,19 +31,22 @@ pub struct Manifest {
     pub n_cases: usize,
     /// UTC, RFC 3339.
     pub start: String,
+    /// UTC, RFC 3339: each time that the run was taken up again.
+    #[serde(default)]
+    pub resumed: Vec<String>,
     /// UTC, RFC 3339; `null` until the run has ended.
     pub end: Option<String>,
 }
 
 /// Identity of a file or, for a folder, of all files in it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct FileHash {
     pub sha256: String,
     pub bytes: u64,
 }
 
 /// What a backend said of a loaded model. Unknown numbers are 0, unknown texts empty.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Loaded {
     pub backend: String,
     pub backend_version: String,
@@ -102,7 +105,7 @@ impl Manifest {
             }
         }
         Ok(Manifest {
-            edgebench: env!("CARGO_PKG_VERSION"),
+            edgebench: env!("CARGO_PKG_VERSION").to_owned(),
             job: job.name.clone(),
             job_path: job.path.to_string_lossy().into_owned(),
             job_sha256: hex(&Sha256::digest(job.text.as_bytes())),
@@ -114,8 +117,16 @@ impl Manifest {
             instances: BTreeMap::new(),
             n_cases: 0,
             start: now(),
+            resumed: Vec::new(),
             end: None,
         })
+    }
+
+    /// The manifest of a run that `then` began and that goes on now.
+    pub fn resume(self, then: Manifest) -> Manifest {
+        let mut resumed = then.resumed;
+        resumed.push(now());
+        Manifest { start: then.start, instances: then.instances, resumed, end: None, ..self }
     }
 
     /// Marks the end of the run.

@@ -2,11 +2,13 @@
 //! user's interrupt; it must not know what happens inside a case.
 
 use super::case::{self, Context};
-use super::journal::{Journal, JournalError};
+use super::journal::{Journal, JournalError, write_manifest};
+use super::lock::{self, Lock};
 use super::manifest::{Loaded, Manifest};
 use super::plan::Plan;
 use super::progress::Progress;
 pub use super::progress::Verbosity;
+use super::resume::{self, ResumeError};
 use super::telemetry::Telemetry;
 use crate::results::{CASES, CaseRow, Status, case_columns};
 use crate::sense::bandwidth::Once;
@@ -14,6 +16,7 @@ use crate::sense::board::Board;
 use crate::sense::sensors::{self, Sensors};
 use crate::sense::verdict::Valid;
 use signal_hook::consts::{SIGINT, SIGTERM};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -23,14 +26,29 @@ use std::time::Duration;
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
     /// The folder holds a run already.
-    #[error("{0}: holds a run already; give another --out, or remove it")]
+    #[error("{}: holds a run already; give another --out, --resume it, or remove it", .0.display())]
     Occupied(PathBuf),
+    /// The run in the folder is another one by now.
+    #[error("{0}")]
+    Changed(ResumeError),
+    /// Another process writes into the folder, or it cannot be made.
+    #[error("{}: {error}", folder.display())]
+    Folder { folder: PathBuf, error: std::io::Error },
     /// Results cannot be written.
-    #[error("{0}; what was measured until then is kept")]
+    #[error("{0}; what was measured until then is kept: give --resume when there is room")]
     Journal(#[from] JournalError),
     /// A model or dataset cannot be read, or signals cannot be handled.
     #[error("{0}")]
     Io(#[from] std::io::Error),
+}
+
+impl From<ResumeError> for RunError {
+    fn from(error: ResumeError) -> RunError {
+        match error {
+            ResumeError::Journal(e) => RunError::Journal(e),
+            changed => RunError::Changed(changed),
+        }
+    }
 }
 
 /// How a run ended.
@@ -58,30 +76,59 @@ pub fn default_folder(job: &str) -> PathBuf {
     PathBuf::from(format!("runs/{job}-{}", jiff::Timestamp::now().strftime("%Y%m%dT%H%M%SZ")))
 }
 
-/// Runs `plan` into `folder`.
-pub fn run(plan: &Plan, folder: &Path, verbosity: Verbosity) -> Result<Outcome, RunError> {
-    if folder.join(CASES).exists() {
+/// The newest folder of `job` below `runs` whose run has not ended.
+pub fn unfinished(job: &str) -> Option<PathBuf> {
+    let prefix = format!("{job}-");
+    let name = |p: &PathBuf| p.file_name().map_or(String::new(), |n| n.to_string_lossy().into_owned());
+    let mut folders: Vec<PathBuf> = std::fs::read_dir("runs").ok()?.flatten().map(|e| e.path()).collect();
+    folders.retain(|f| name(f).starts_with(&prefix) && resume::is_unfinished(f));
+    folders.sort();
+    folders.pop()
+}
+
+/// Runs `plan` into `folder`. With `resume` a run that is there goes on: cases that are complete stay as they are.
+pub fn run(plan: &Plan, folder: &Path, verbosity: Verbosity, resume: bool) -> Result<Outcome, RunError> {
+    let failed = |error| RunError::Folder { folder: folder.to_path_buf(), error };
+    std::fs::create_dir_all(folder).map_err(failed)?;
+    let _lock = Lock::take(folder).map_err(failed)?;
+    let goes_on = folder.join(CASES).exists();
+    if goes_on && !resume {
         return Err(RunError::Occupied(folder.to_path_buf()));
+    }
+    if let Some(error) = lock::shortage(folder) {
+        return Err(failed(error));
     }
     let job = &plan.job;
     let signal = catch_signals()?;
     let mut manifest = Manifest::start(job, Board::read(Path::new("/sys"), Path::new("/proc")))?;
     manifest.n_cases = plan.cases.len();
+    let mut rows = Vec::with_capacity(plan.cases.len());
+    if goes_on {
+        let then = resume::same(folder, &manifest)?;
+        rows = resume::cut(folder)?;
+        manifest = manifest.resume(then);
+    }
+    let done: BTreeSet<String> = rows.iter().map(|r| r.get("case").to_owned()).collect();
     let sensors = Sensors::open(&sensors::root(), Duration::from_secs(1) / job.measure.hz);
     let columns = Telemetry::columns(&sensors.layout);
-    let mut journal = Journal::create(folder, case_columns(&job.metric_columns()), &columns)?;
+    // Before the tables: where they are, it is.
+    write_manifest(folder, &manifest)?;
+    let mut journal = Journal::open(folder, case_columns(&job.metric_columns()), &columns)?;
     let mut telemetry = Telemetry::start(&job.measure, sensors.layout.clone(), sensors)?;
-    journal.manifest(&manifest)?;
 
     let progress = Progress::new(verbosity, plan.total_records());
     let mut bandwidth = Once::default();
-    let mut rows = Vec::with_capacity(plan.cases.len());
     let mut records = 0;
     for (number, &case) in plan.cases.iter().enumerate() {
         if signal.load(Ordering::Relaxed) != 0 {
             break;
         }
         let id = job.case_id(case);
+        if done.contains(&id) {
+            records += plan.records_of(case);
+            progress.jump_to(records);
+            continue;
+        }
         let instance = &job.instances[case.instance];
         progress.case(number + 1, plan.cases.len(), &id);
         let mut context = Context {
@@ -105,9 +152,11 @@ pub fn run(plan: &Plan, folder: &Path, verbosity: Verbosity) -> Result<Outcome, 
     }
     progress.finish();
     manifest.bandwidth_gb_s = bandwidth.known().map(|b| b / 1e9);
-    manifest.finish();
-    journal.manifest(&manifest)?;
     let signal = signal.load(Ordering::Relaxed);
+    if signal == 0 {
+        manifest.finish();
+    }
+    write_manifest(folder, &manifest)?;
     Ok(Outcome { folder: journal.folder().to_path_buf(), rows, signal: (signal != 0).then_some(signal as i32) })
 }
 

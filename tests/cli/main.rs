@@ -10,5 +10,6 @@ mod llama;
 mod plugins;
 mod probe;
 mod real;
+mod resume;
 mod run;
 mod telemetry;
