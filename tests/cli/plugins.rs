@@ -1,24 +1,12 @@
 //! What the loader makes of a plugin's file and table: other versions work, broken ones are refused in words.
 
-use crate::common::{Bench, both_tasks, root};
+use crate::common::{Bench, both_tasks, compile, mock_source, root};
 use crate::conform::passes_conform;
-use std::path::Path;
-use std::process::Command;
 
 /// The mock backend with one piece of its source changed, as `name` in the bench's folder.
 fn mock_with(bench: &Bench, name: &str, old: &str, new: &str, flags: &[&str]) {
-    let source = std::fs::read_to_string(root().join("backends/mock/mock.c")).unwrap();
-    assert!(source.contains(old), "mock.c has changed, `{old}` is not there");
-    let file = bench.write("variant.c", source.replacen(old, new, 1));
-    compile(bench.path(), &[&["-o", name, file.to_str().unwrap(), "-lm", "-lpthread"], flags].concat());
-}
-
-/// `cc -shared` in `folder`.
-fn compile(folder: &Path, arguments: &[&str]) {
-    let mut cc = Command::new("cc");
-    cc.current_dir(folder).args(["-std=c99", "-w", "-shared", "-fPIC", "-I"]).arg(root().join("backends"));
-    let out = cc.args(arguments).output().unwrap();
-    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    bench.write("variant.c", mock_source(old, new));
+    compile(bench.path(), &[&["-w", "-o", name, "variant.c", "-lm", "-lpthread"], flags].concat());
 }
 
 /// Runs both tasks on `./plugin.so`; the status and reason of each case.
