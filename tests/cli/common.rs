@@ -37,6 +37,13 @@ pub fn compile(folder: &Path, arguments: &[&str]) {
     assert!(out.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&out.stderr));
 }
 
+/// A shared library that `cargo build --workspace` leaves beside the binary.
+pub fn workspace_library(name: &str) -> PathBuf {
+    let path = assert_cmd::cargo::cargo_bin("edgebench").with_file_name(format!("lib{name}.so"));
+    assert!(path.exists(), "{} is missing: cargo build --release --workspace", path.display());
+    path
+}
+
 /// A folder of its own for one test.
 pub struct Bench {
     dir: TempDir,

@@ -148,9 +148,14 @@ fn what_is_no_plugin_fails_with_the_reason() {
     assert!(text.contains("0 passed, 1 failed"), "the others are skipped: {text}");
 }
 
-/// The plugin of these arguments (`conform PLUGIN --json …`) has no failed and no crashed check.
-pub fn passes_conform(bench: &Bench, arguments: &[&str]) {
-    let out = bench.edgebench(arguments).output().unwrap();
+/// `plugin` has no failed and no crashed check.
+pub fn passes_conform(bench: &Bench, plugin: &str) {
+    passes_conform_with(bench, plugin, &[]);
+}
+
+/// The same with a model, or parameters.
+pub fn passes_conform_with(bench: &Bench, plugin: &str, arguments: &[&str]) {
+    let out = bench.edgebench(&[&["conform", plugin, "--json"], arguments].concat()).output().unwrap();
     let report: Value = serde_json::from_slice(&out.stdout).unwrap_or_else(|e| panic!("{e}: {out:?}"));
     assert_eq!((out.status.code(), &report["failed"]), (Some(0), &0.into()), "{report:#}");
 }
