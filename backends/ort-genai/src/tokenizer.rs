@@ -5,6 +5,7 @@
 use crate::failure::Failure;
 use crate::genai::{Api, Object, Outcome};
 use crate::model::Folder;
+use edgebench_plugin::request::in_vocabulary;
 use std::borrow::Cow;
 use std::cell::Cell;
 use std::collections::HashSet;
@@ -52,10 +53,7 @@ impl Tokenizer {
     /// # Errors
     /// `EB_ERR_INVALID`.
     pub fn check(&self, tokens: &[i32]) -> Result<(), Failure> {
-        match tokens.iter().find(|&&t| usize::try_from(t).map_or(true, |t| t >= self.n_vocab)) {
-            None => Ok(()),
-            Some(t) => Err(Failure::invalid(format!("token {t} is not in the vocabulary of {} tokens", self.n_vocab))),
-        }
+        in_vocabulary(tokens, self.n_vocab)
     }
 
     /// Tokens of `text`. `special`: with BOS and EOS as the model wants them; `parse`: control tokens in it count.

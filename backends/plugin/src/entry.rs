@@ -27,12 +27,7 @@ pub trait Backend: Sized + 'static {
 
     /// # Errors
     /// Those of the header for `open()`.
-    fn open(
-        model: &Path,
-        params: &[(String, String)],
-        log: Log,
-        abort: Arc<Self::Abort>,
-    ) -> Result<Self, Failure>;
+    fn open(model: &Path, params: &[(String, String)], log: Log, abort: Arc<Self::Abort>) -> Result<Self, Failure>;
 
     /// `struct_size` is not used.
     fn info(&self) -> EbInfo;

@@ -174,8 +174,7 @@ pub(crate) unsafe fn to_generate<'a>(
             return Err(Failure::invalid("a request has both text and tokens: a bug of the host"));
         }
         let parse = request.flags & EB_REQUEST_PARSE_SPECIAL != 0;
-        let prompt =
-            if request.tokens.is_null() { Prompt::Text { text, parse } } else { Prompt::Tokens(tokens) };
+        let prompt = if request.tokens.is_null() { Prompt::Text { text, parse } } else { Prompt::Tokens(tokens) };
         let EbRequest { temperature, top_p, top_k, seed, .. } = request;
         let converted = Generate {
             prompt,
