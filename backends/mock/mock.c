@@ -14,6 +14,12 @@
  *   load_us, prefill_us, token_us = 0   sleeps: per open, per prompt token, per new token
  *   score = true            offer eb.score/1
  *   tokenizer = true        offer a tokenizer
+ *   n_weights, weights_bytes, kv_bytes, compute_bytes = 0   what info() tells of them
+ *   devices = 1             how many probe() counts and eb.device/1 describes, once opened
+ *   device_memory = 1048576 bytes of each, half of them free
+ *   power = ""              rails of eb.power/1 with their watts: "NPU:2.5,DDR:0.5"
+ *   power_ramp_mw = 0       by which each rail rises per second after open()
+ *   power_block_us = 0      how long reading a rail takes
  *   fault = ""              one of faults[] below
  *   fault_at = 2            in which call of generate/score, from 1
  */
@@ -72,6 +78,9 @@ struct eb_session {
 
 /* The parameters of the last open() decide what get_extension() offers. */
 static int offer_score = 1;
+
+/* Of probe() and eb.device/1. */
+static uint64_t n_devices = 1, device_memory = 1 << 20;
 
 /* Rails of eb.power/1: as told by `power`, from then on growing by power_ramp_mw each second. */
 #define MAX_RAILS 4
@@ -161,6 +170,8 @@ static int set_param(eb_session *m, eb_str key, eb_str value) {
     if (eb_str_eq(key, "weights_bytes")) return number(value, &m->weights_bytes);
     if (eb_str_eq(key, "kv_bytes")) return number(value, &m->kv_bytes);
     if (eb_str_eq(key, "compute_bytes")) return number(value, &m->compute_bytes);
+    if (eb_str_eq(key, "devices")) return number(value, &n_devices) && n_devices <= 16;
+    if (eb_str_eq(key, "device_memory")) return number(value, &device_memory);
     if (eb_str_eq(key, "power")) return set_rails(value);
     if (eb_str_eq(key, "power_ramp_mw")) return number(value, &power_ramp_mw);
     if (eb_str_eq(key, "power_block_us")) return number(value, &power_block_us);
@@ -335,7 +346,7 @@ static eb_status misbehave(eb_session *m, const eb_sink *sink, uint64_t id, eb_e
 
 static eb_status mock_probe(eb_probe *out, eb_error *error) {
     (void)error;
-    out->device_count = 1;
+    out->device_count = (uint32_t)n_devices;
     out->runtime = str("mock 1");
     out->device = str("no device");
     return EB_OK;
@@ -543,12 +554,12 @@ static void mock_abort(eb_session *m) { m->aborted = 1; }
 static const eb_score_v1 score_v1 = {sizeof(eb_score_v1), 0, mock_score};
 
 static eb_status mock_device(uint32_t index, eb_device *out, eb_error *error) {
-    if (index > 0) return eb_fail(error, EB_ERR_INVALID, "there is one device");
+    if (index >= n_devices) return eb_fail(error, EB_ERR_INVALID, "no such device");
     out->cores = 1;
     out->name = str("mock device");
     out->driver = str("none 1.0");
-    out->memory_bytes = 1 << 20;
-    out->memory_free_bytes = 1 << 19;
+    out->memory_bytes = device_memory;
+    out->memory_free_bytes = device_memory / 2;
     return EB_OK;
 }
 

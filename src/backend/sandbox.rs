@@ -26,23 +26,36 @@ pub fn enter(open: &Open) -> String {
     }
 }
 
-/// What a case needs to read: its model (a folder, a file, or all parts of a split file), the folders of the
-/// plugin, of each parameter that is a path, and of LD_LIBRARY_PATH.
+/// What a case needs to read: its model (a folder, a file, or all parts of a split file), and the folders of the
+/// plugin, of each parameter and each `EDGEBENCH_…` variable that is a path, and of LD_LIBRARY_PATH.
 fn needed(open: &Open) -> Vec<PathBuf> {
-    let folder = |path: &Path| if path.is_dir() { path.to_path_buf() } else { path.with_file_name("") };
     let model = Path::new(&open.model);
     let split = model.file_name().is_some_and(|n| n.to_string_lossy().contains("-of-"));
     let mut paths = vec![if split { folder(model) } else { model.to_path_buf() }];
-    let values = open.params.iter().map(|(_, value)| value);
-    paths.extend(values.chain([&open.backend]).filter(|v| v.contains('/')).map(|v| folder(Path::new(v))));
-    // A library may look for others in the folder beside its own, as Python's wheels lay them.
-    let library = |v: &&String| v.contains('/') && v.contains(".so");
-    let beside = open.params.iter().map(|(_, value)| value).filter(library);
-    paths.extend(beside.filter_map(|v| Some(Path::new(v).parent()?.parent()?.to_path_buf())));
-    let own = std::env::vars_os().filter(|(key, _)| key.to_string_lossy().starts_with("EDGEBENCH_"));
-    paths.extend(own.map(|(_, value)| PathBuf::from(value)).filter(|p| p.is_absolute()));
+    let values = open.params.iter().map(|(_, value)| value.clone()).chain([open.backend.clone()]);
+    let variables = std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("EDGEBENCH_"));
+    let variables = variables.filter_map(|(_, value)| value.into_string().ok());
+    for place in values.chain(variables).filter(|v| v.contains('/')) {
+        let place = folder(Path::new(&place));
+        paths.extend(wheels(&place));
+        paths.push(place);
+    }
     paths.extend(std::env::split_paths(&std::env::var_os("LD_LIBRARY_PATH").unwrap_or_default()));
     paths
+}
+
+/// `path` itself if it is a folder, else where it lies.
+fn folder(path: &Path) -> PathBuf {
+    if path.is_dir() { path.to_path_buf() } else { path.with_file_name("") }
+}
+
+/// The folder above `place` into which pip has installed, if there is one: vendors' wheels find each other there.
+fn wheels(place: &Path) -> Option<PathBuf> {
+    let holds_wheels = |folder: &Path| {
+        let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+        entries.into_iter().any(|e| Path::new(&e.file_name()).extension().is_some_and(|x| x == "dist-info"))
+    };
+    place.ancestors().skip(1).take(3).find(|folder| holds_wheels(folder)).map(Path::to_path_buf)
 }
 
 fn restrict(files: &[PathBuf]) -> Result<String, landlock::RulesetError> {
@@ -69,4 +82,43 @@ fn restrict(files: &[PathBuf]) -> Result<String, landlock::RulesetError> {
         RulesetStatus::PartiallyEnforced => "landlock, in part: this kernel is older than 6.2".to_owned(),
         RulesetStatus::NotEnforced => "off: this kernel has no Landlock".to_owned(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn open(model: &Path, param: &Path) -> Open {
+        Open {
+            backend: "/plugins/libx.so".to_owned(),
+            model: model.to_string_lossy().into_owned(),
+            params: vec![("threads".to_owned(), "2".to_owned()), ("lib".to_owned(), param.display().to_string())],
+            title: String::new(),
+            sandbox: true,
+            power_hz: 0,
+        }
+    }
+
+    #[test]
+    fn what_a_case_names_is_readable_and_nothing_else() {
+        let root = tempfile::tempdir().unwrap();
+        let packages = root.path().join("site-packages");
+        let genai = packages.join("vendor_genai");
+        std::fs::create_dir_all(&genai).unwrap();
+        let lib = genai.join("libgenai.so");
+        std::fs::write(&lib, "").unwrap();
+        let model = root.path().join("m-00001-of-00002.gguf");
+        std::fs::write(&model, "").unwrap();
+
+        let paths = needed(&open(&model, &lib));
+        for expected in [root.path(), genai.as_path(), Path::new("/plugins")] {
+            assert!(paths.iter().any(|p| p.components().eq(expected.components())), "{expected:?}: {paths:?}");
+        }
+        assert!(!paths.contains(&packages), "{paths:?}");
+        std::fs::create_dir(packages.join("vendor_runtime-1.0.dist-info")).unwrap();
+        for place in [&lib, &genai] {
+            assert!(needed(&open(&model, place)).contains(&packages), "wheels find each other");
+        }
+        assert!(needed(&open(&root.path().join("one.gguf"), &lib)).contains(&root.path().join("one.gguf")));
+    }
 }

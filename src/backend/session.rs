@@ -162,6 +162,10 @@ pub struct Aborter {
 unsafe impl Send for Aborter {}
 
 impl Aborter {
+    pub(super) fn new(raw: NonNull<EbSession>, abort: EbAbortFn) -> Aborter {
+        Aborter { raw, abort }
+    }
+
     /// Asks the running call to end soon.
     ///
     /// # Safety
@@ -174,7 +178,7 @@ impl Aborter {
 
 impl Session {
     pub fn aborter(&self) -> Aborter {
-        Aborter { raw: self.raw, abort: self.backend.functions.abort }
+        Aborter::new(self.raw, self.backend.functions.abort)
     }
 
     pub fn can_score(&self) -> bool {

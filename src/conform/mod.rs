@@ -7,6 +7,7 @@ mod runner;
 use crate::backend::conform::{Check, Outcome, Status, checks};
 use crate::backend::hosts::built_in;
 use crate::backend::loader::is_path;
+use crate::job::path_param;
 use crate::testcase::plan::fits;
 use runner::Ran;
 use serde::Serialize;
@@ -21,7 +22,7 @@ pub struct Request<'a> {
     /// A path, or the name of a built-in backend.
     pub plugin: &'a str,
     pub model: Option<&'a Path>,
-    /// `key=value`, passed to each `open()`.
+    /// `key=value`, passed to each `open()`; paths as in a job, from the working folder on.
     pub params: &'a [String],
     /// Part of an id, or a pattern with `*` for the whole.
     pub only: Option<&'a str>,
@@ -165,7 +166,10 @@ fn target(request: &Request) -> Result<Target, String> {
     if let Some(bad) = request.params.iter().find(|p| p.split_once('=').is_none_or(|(key, _)| key.is_empty())) {
         return Err(format!("--param {bad}: not of the form key=value"));
     }
-    Ok(Target { backend, model, params: request.params.to_vec(), timeout: request.timeout })
+    let here = std::env::current_dir().map_err(|e| format!("the working folder: {e}"))?;
+    let params = request.params.iter().filter_map(|p| p.split_once('='));
+    let params = params.map(|(key, value)| format!("{key}={}", path_param(value.to_owned(), &here))).collect();
+    Ok(Target { backend, model, params, timeout: request.timeout })
 }
 
 fn existing(path: &Path) -> Result<PathBuf, String> {

@@ -53,16 +53,31 @@ pub struct Instance {
     pub model: String,
     /// Absolute; `None` when the object has none.
     pub model_path: Option<PathBuf>,
-    /// In the order of the job file.
+    /// In the order of the job file, as the backend gets them: see [`path_param`].
     pub params: Vec<(String, String)>,
+    /// The job file's, absolute.
+    pub folder: PathBuf,
 }
 
 impl Instance {
-    /// `threads=2 n_ctx=1024`
+    /// `threads=2 n_ctx=1024`, as written in the job.
     pub fn params_text(&self) -> String {
-        let pairs: Vec<String> = self.params.iter().map(|(k, v)| format!("{k}={v}")).collect();
+        let folder = format!("{}/", self.folder.display());
+        let written = |v: &'_ String| v.strip_prefix(&folder).filter(|v| is_beside(v)).unwrap_or(v).to_owned();
+        let pairs: Vec<String> = self.params.iter().map(|(k, v)| format!("{k}={}", written(v))).collect();
         pairs.join(" ")
     }
+}
+
+/// Is a parameter's value a path from the job file's folder? It begins with `./` or `../`.
+fn is_beside(value: &str) -> bool {
+    value.starts_with("./") || value.starts_with("../")
+}
+
+/// A parameter's value as a backend gets it: what begins with `./` or `../` becomes absolute, from `folder` on; all
+/// else stays as it is, because only the backend knows what is a path.
+pub fn path_param(value: String, folder: &Path) -> String {
+    if is_beside(&value) { format!("{}/{value}", folder.display()) } else { value }
 }
 
 /// Dataset + prompt + method + scenario + metrics.

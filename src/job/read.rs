@@ -140,7 +140,7 @@ fn object(source: &Source, mut table: Table, folder: &Path, instances: &mut Vec<
     if let Some(params) = table.get("params").and_then(|v| v.table("params")) {
         for (key, value) in params.entries() {
             let values: Vec<String> =
-                value.sweep().iter().filter_map(|v| v.scalar()).map(|v| from_job_folder(v, folder)).collect();
+                value.sweep().iter().filter_map(|v| v.scalar()).map(|v| path_param(v, folder)).collect();
             swept |= values.len() > 1;
             sweeps.push((key, values));
         }
@@ -173,18 +173,10 @@ fn object(source: &Source, mut table: Table, folder: &Path, instances: &mut Vec<
                     model: model.as_ref().map_or(String::new(), |(text, _)| text.clone()),
                     model_path: model.as_ref().map(|(_, path)| path.clone()),
                     params,
+                    folder: folder.to_path_buf(),
                 });
             }
         }
-    }
-}
-
-/// Only a backend knows which of its parameters are paths; one that begins with `./` or `../` is meant as one, and
-/// is relative to the job file like every other.
-fn from_job_folder(value: String, folder: &Path) -> String {
-    match value.starts_with("./") || value.starts_with("../") {
-        true => folder.join(&value).to_string_lossy().into_owned(),
-        false => value,
     }
 }
 

@@ -23,7 +23,12 @@ pub fn own_cpu_s() -> f64 {
 /// Highest resident set of process `pid` so far, in MiB (`VmHWM`; mapped model files count once they were
 /// read). `None` when it is gone or the kernel does not tell.
 pub fn rss_peak_mib(proc_root: &Path, pid: u32) -> Option<f64> {
-    kib(&text(proc_root.join(pid.to_string()).join("status")), "VmHWM:").map(|kib| kib / 1024.0)
+    status_mib(proc_root, pid, "VmHWM:")
+}
+
+/// What `/proc/<pid>/status` tells behind `key` in kB, in MiB.
+pub fn status_mib(proc_root: &Path, pid: u32, key: &str) -> Option<f64> {
+    kib(&text(proc_root.join(pid.to_string()).join("status")), key).map(|kib| kib / 1024.0)
 }
 
 /// How many processes the kernel has killed for want of memory since it started (`oom_kill` in

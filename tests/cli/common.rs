@@ -17,18 +17,31 @@ pub fn mock() -> &'static Path {
     static MOCK: OnceLock<PathBuf> = OnceLock::new();
     MOCK.get_or_init(|| {
         let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("libmock-{}.so", std::process::id()));
-        let out = std::process::Command::new("cc")
-            .args(["-std=c99", "-O2", "-shared", "-fPIC", "-I"])
-            .arg(root().join("backends"))
-            .arg(root().join("backends/mock/mock.c"))
-            .arg("-o")
-            .arg(&path)
-            .args(["-lm", "-lpthread"])
-            .output()
-            .expect("a C compiler called cc");
-        assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+        compile(root(), &["-O2", "backends/mock/mock.c", "-o", path.to_str().unwrap(), "-lm", "-lpthread"]);
         path
     })
+}
+
+/// The source of the mock backend with one piece of it changed.
+pub fn mock_source(old: &str, new: &str) -> String {
+    let source = std::fs::read_to_string(root().join("backends/mock/mock.c")).unwrap();
+    assert!(source.contains(old), "mock.c has changed, `{old}` is not there");
+    source.replacen(old, new, 1)
+}
+
+/// Compiles a plugin as the header's readers do, in `folder`.
+pub fn compile(folder: &Path, arguments: &[&str]) {
+    let mut cc = std::process::Command::new("cc");
+    cc.current_dir(folder).args(["-std=c99", "-shared", "-fPIC", "-I"]).arg(root().join("backends"));
+    let out = cc.args(arguments).output().expect("a C compiler called cc");
+    assert!(out.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&out.stderr));
+}
+
+/// A shared library that `cargo build --workspace` leaves beside the binary.
+pub fn workspace_library(name: &str) -> PathBuf {
+    let path = assert_cmd::cargo::cargo_bin("edgebench").with_file_name(format!("lib{name}.so"));
+    assert!(path.exists(), "{} is missing: cargo build --release --workspace", path.display());
+    path
 }
 
 /// A folder of its own for one test.
@@ -50,6 +63,14 @@ impl Bench {
         let path = self.path().join(name);
         std::fs::write(&path, text).unwrap();
         path
+    }
+
+    /// Names of what is in the folder, in order.
+    pub fn files(&self) -> Vec<String> {
+        let entries = std::fs::read_dir(self.path()).unwrap().flatten();
+        let mut names: Vec<_> = entries.map(|e| e.file_name().to_string_lossy().into_owned()).collect();
+        names.sort();
+        names
     }
 
     /// Writes `job.toml` with one object on the mock backend and the given tasks; `params` is an inline table.

@@ -69,7 +69,7 @@ fn a_crash_is_told_with_its_signal_and_its_place() {
 
 #[test]
 fn a_call_that_does_not_return_fails_and_three_of_them_end_the_run() {
-    for fault in ["loop", "ignore-abort"] {
+    for fault in ["loop", "ignore-abort", "sleep"] {
         found(fault, "failed", "no answer within 1 s during generate()");
     }
     let (_, report) = conform(&["--timeout", "1", "--param", "fault=ignore-abort"]);
@@ -85,6 +85,7 @@ fn broken_rules_of_events_are_found() {
     found("wrong-id", "failed", "which was not asked for");
     found("foreign-thread", "failed", "another thread");
     found("no-prefill", "failed", "before the request's PREFILL");
+    found("error", "failed", "EB_ERR_DEVICE (the device is on fire: call the fire brigade)");
 }
 
 #[test]
@@ -97,6 +98,8 @@ fn damage_to_the_caller_is_found() {
 fn what_is_allowed_but_bad_is_a_warning() {
     let (code, report) = conform(&["--param", "fault=spam", "--param", "fault_at=1"]);
     assert_eq!((code, with_status(&report, "warning")[0].0), (0, "quiet"), "{report:#}");
+    let (code, report) = conform(&["--param", "fault=alloc", "--only", "memory-growth"]);
+    assert_eq!((code, with_status(&report, "warning")[0].0), (0, "memory-growth"), "{report:#}");
     let (code, report) = conform(&["--param", "fault=bad-utf8", "--param", "fault_at=1", "--only", "unicode-output"]);
     assert_eq!((code, with_status(&report, "warning")[0].0), (0, "unicode-output"), "{report:#}");
 }
@@ -145,9 +148,14 @@ fn what_is_no_plugin_fails_with_the_reason() {
     assert!(text.contains("0 passed, 1 failed"), "the others are skipped: {text}");
 }
 
-/// The plugin of these arguments (`conform PLUGIN --json …`) has no failed and no crashed check.
-pub fn passes_conform(bench: &Bench, arguments: &[&str]) {
-    let out = bench.edgebench(arguments).output().unwrap();
+/// `plugin` has no failed and no crashed check.
+pub fn passes_conform(bench: &Bench, plugin: &str) {
+    passes_conform_with(bench, plugin, &[]);
+}
+
+/// The same with a model, or parameters.
+pub fn passes_conform_with(bench: &Bench, plugin: &str, arguments: &[&str]) {
+    let out = bench.edgebench(&[&["conform", plugin, "--json"], arguments].concat()).output().unwrap();
     let report: Value = serde_json::from_slice(&out.stdout).unwrap_or_else(|e| panic!("{e}: {out:?}"));
     assert_eq!((out.status.code(), &report["failed"]), (Some(0), &0.into()), "{report:#}");
 }

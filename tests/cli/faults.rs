@@ -1,6 +1,6 @@
 //! A backend that misbehaves costs its own test case and nothing else.
 
-use crate::common::{Bench, both_tasks, mock};
+use crate::common::{Bench, GENERATE, both_tasks, mock, questions};
 
 /// Runs a misbehaving object before a sound one; gives the statuses and reasons of the former's two cases.
 fn with_fault(params: &str) -> Vec<(String, String)> {
@@ -30,6 +30,7 @@ fn with_fault_within(timeout: &str, params: &str) -> Vec<(String, String)> {
     let ok = bad.iter().all(|(status, _)| status == "ok");
     assert_eq!(code, i32::from(!ok), "{stderr}");
     assert!(leftover(bench.path()).is_empty(), "processes are left: {:?}", leftover(bench.path()));
+    assert_eq!(bench.files(), ["gen.jsonl", "job.toml", "out", "pick.jsonl"], "{stderr}");
     bad
 }
 
@@ -95,7 +96,11 @@ fn tokens_without_end() {
 
 #[test]
 fn a_token_after_done() {
-    matrix("token-after-done", "failed", "");
+    let bad = with_fault("fault = \"token-after-done\"");
+    assert_eq!((bad[0].0.as_str(), bad[1].0.as_str()), ("failed", "failed"));
+    assert!(bad[0].1.contains("an event after the request's DONE"), "{bad:?}");
+    // A DONE without scores comes first there.
+    assert!(bad[1].1.contains("without one SCORE event"), "{bad:?}");
 }
 
 #[test]
@@ -146,10 +151,36 @@ fn an_honest_error_ends_the_case_with_its_words() {
 
 #[test]
 fn what_is_odd_but_allowed_does_no_harm() {
-    for fault in ["spam", "bad-utf8", "alloc"] {
+    for fault in ["spam", "alloc"] {
         for (status, why) in with_fault_within("60s", &format!("fault = \"{fault}\"")) {
             assert_eq!(status, "ok", "{fault}: {why}");
         }
+    }
+}
+
+#[test]
+fn output_that_is_no_utf_8_is_kept_as_replacement_characters() {
+    let bench = Bench::new();
+    bench.write("gen.jsonl", questions(2));
+    bench.mock_job("", "fault = \"bad-utf8\", fault_at = 1", GENERATE);
+    assert_eq!(bench.run().0, 0);
+    assert_eq!(bench.predictions()[0]["prediction"], "\u{FFFD}".repeat(8));
+}
+
+#[test]
+fn memory_that_is_not_there_ends_the_case_with_a_status_of_its_own() {
+    let bench = Bench::new();
+    let tasks = both_tasks(&bench);
+    bench.mock_job("", "fault = \"alloc\"", &tasks);
+    // Less address space than the 2 GiB that it wants.
+    let binary = assert_cmd::cargo::cargo_bin("edgebench");
+    let mut limited = std::process::Command::new("sh");
+    limited.args(["-c", "ulimit -v 2000000 && exec \"$0\" run job.toml --out out"]).arg(binary);
+    let out = limited.current_dir(bench.path()).output().unwrap();
+    assert_eq!(out.status.code(), Some(1), "{}", String::from_utf8_lossy(&out.stderr));
+    for row in bench.cases() {
+        assert_eq!(row.get("status"), "out-of-memory", "{}", row.get("reason"));
+        assert!(row.get("reason").contains("needs 2 GiB"), "{}", row.get("reason"));
     }
 }
 
@@ -182,7 +213,7 @@ fn a_prompt_that_is_too_long_costs_its_record() {
         "gen.jsonl",
         format!("{{\"question\":\"{long}\",\"answer\":\"1\"}}\n{{\"question\":\"q\",\"answer\":\"1\"}}\n"),
     );
-    bench.mock_job("warmup = 0", "n_ctx = 100", crate::common::GENERATE);
+    bench.mock_job("warmup = 0", "n_ctx = 100", GENERATE);
     assert_eq!(bench.run().0, 0);
     let row = bench.case("mock/gen");
     assert_eq!((row.get("status"), row.get("n"), row.get("n_failed")), ("ok", "2", "1"));

@@ -1,8 +1,7 @@
 //! The built-in llama.cpp with the demo model: right answers, the same through the plugin, and a killed host.
 
-use crate::common::{Bench, root};
-use crate::conform::passes_conform;
-use std::path::PathBuf;
+use crate::common::{Bench, root, workspace_library};
+use crate::conform::passes_conform_with;
 use std::time::{Duration, Instant};
 
 /// A job over a demo dataset; `backend` is `llama` or a plugin's path.
@@ -14,13 +13,6 @@ fn job(backend: &str, model: &str, params: &str, task: &str, method: &str, limit
          [[task]]\nname = \"{task}\"\ndataset = \"{demo}/{task}.jsonl\"\nmethod = \"{method}\"\nlimit = {limit}\n\
          shots = {{ n = 3, from = \"{demo}/{task}.dev.jsonl\" }}\n"
     )
-}
-
-/// llama.cpp as a plugin, which `cargo build --workspace` leaves beside the binary.
-fn plugin() -> PathBuf {
-    let path = assert_cmd::cargo::cargo_bin("edgebench").with_file_name("libedgebench_llama.so");
-    assert!(path.exists(), "{} is missing: cargo build --release --workspace", path.display());
-    path
 }
 
 #[test]
@@ -41,7 +33,7 @@ fn the_demo_model_answers_right() {
 #[test]
 fn the_plugin_gives_the_same_bytes_as_the_built_in_backend() {
     for (task, method) in [("zh-order", "choice"), ("addition", "generate")] {
-        let predictions = ["llama", plugin().to_str().unwrap()].map(|backend| {
+        let predictions = ["llama", workspace_library("edgebench_llama").to_str().unwrap()].map(|backend| {
             let bench = Bench::new();
             bench.write("job.toml", job(backend, "demo-q4_0.gguf", "threads = 1, n_ctx = 1024", task, method, 30));
             let (code, stderr) = bench.run();
@@ -158,62 +150,8 @@ fn more_memory_than_there_is_is_told_in_numbers() {
 }
 
 #[test]
-fn llama_passes_conform() {
-    let bench = Bench::new();
+fn it_passes_conform() {
     let model = root().join("datasets/demo/demo-q8_0.gguf");
-    let arguments = ["conform", "llama", "--json", "--param", "threads=1", "--param", "n_ctx=512", "--model"];
-    passes_conform(&bench, &[&arguments[..], &[model.to_str().unwrap()]].concat());
-}
-
-/// ONNX Runtime GenAI and the demo model for it, where `scripts/ort-genai` has put them.
-fn ort_model() -> Option<String> {
-    let model = std::env::var("EDGEBENCH_ORT_LIB").and(std::env::var("EDGEBENCH_ORT_MODEL")).ok();
-    if model.is_none() {
-        println!("skipped: scripts/ort-genai install and export say which variables are missing");
-    }
-    model
-}
-
-fn ort_plugin() -> String {
-    let path = plugin().with_file_name("libedgebench_ort_genai.so");
-    assert!(path.exists(), "{} is missing: cargo build --release --workspace", path.display());
-    path.to_str().unwrap().to_owned()
-}
-
-#[test]
-fn a_vendors_runtime_stands_in_the_same_leaderboard_with_the_same_answers() {
-    let Some(model) = ort_model() else { return };
-    let bench = Bench::new();
-    let demo = root().join("datasets/demo");
-    let demo = demo.display();
-    let task = |name: &str, method: &str| {
-        format!("[[task]]\nname = \"{name}\"\ndataset = \"{demo}/{name}.jsonl\"\nmethod = \"{method}\"\nlimit = 50\n")
-    };
-    bench.write(
-        "job.toml",
-        format!(
-            "[[object]]\nname = \"llama\"\nbackend = \"llama\"\nmodel = \"{demo}/demo-f16.gguf\"\nparams = {{ threads = 1 }}\n\
-             [[object]]\nname = \"ort\"\nbackend = \"{}\"\nmodel = \"{model}\"\nparams = {{ threads = 1 }}\n{}{}",
-            ort_plugin(),
-            task("compare", "choice"),
-            task("addition", "generate"),
-        ),
-    );
-    let out = bench.edgebench(&["run", "job.toml", "--out", "out"]).output().unwrap();
-    let board = String::from_utf8(out.stdout).unwrap();
-    assert_eq!(out.status.code(), Some(0), "{}", String::from_utf8_lossy(&out.stderr));
-    assert!(board.contains("llama") && board.contains("ort") && board.contains("mean acc %"), "{board}");
-    let answers = |object: &str| -> Vec<serde_json::Value> {
-        let own = |p: &serde_json::Value| p["case"].as_str().unwrap().starts_with(object);
-        bench.predictions().into_iter().filter(own).map(|p| p["prediction"].clone()).collect()
-    };
-    assert_eq!(answers("llama/").len(), 100);
-    assert_eq!(answers("llama/"), answers("ort/"), "F16 weights in both, computed in fp32");
-}
-
-#[test]
-fn onnx_runtime_genai_passes_conform() {
-    let Some(model) = ort_model() else { return };
-    let plugin = ort_plugin();
-    passes_conform(&Bench::new(), &["conform", &plugin, "--json", "--param", "threads=1", "--model", &model]);
+    let arguments = ["--model", model.to_str().unwrap(), "--param", "threads=1"];
+    passes_conform_with(&Bench::new(), "llama", &arguments);
 }

@@ -7,6 +7,8 @@ mod conform;
 mod faults;
 #[cfg(feature = "llama")]
 mod llama;
+#[cfg(feature = "llama")]
+mod ort;
 mod plugins;
 mod probe;
 mod real;

@@ -1,24 +1,12 @@
 //! What the loader makes of a plugin's file and table: other versions work, broken ones are refused in words.
 
-use crate::common::{Bench, both_tasks, root};
+use crate::common::{Bench, GENERATE, both_tasks, compile, mock_source, questions, root, workspace_library};
 use crate::conform::passes_conform;
-use std::path::Path;
-use std::process::Command;
 
 /// The mock backend with one piece of its source changed, as `name` in the bench's folder.
 fn mock_with(bench: &Bench, name: &str, old: &str, new: &str, flags: &[&str]) {
-    let source = std::fs::read_to_string(root().join("backends/mock/mock.c")).unwrap();
-    assert!(source.contains(old), "mock.c has changed, `{old}` is not there");
-    let file = bench.write("variant.c", source.replacen(old, new, 1));
-    compile(bench.path(), &[&["-o", name, file.to_str().unwrap(), "-lm", "-lpthread"], flags].concat());
-}
-
-/// `cc -shared` in `folder`.
-fn compile(folder: &Path, arguments: &[&str]) {
-    let mut cc = Command::new("cc");
-    cc.current_dir(folder).args(["-std=c99", "-w", "-shared", "-fPIC", "-I"]).arg(root().join("backends"));
-    let out = cc.args(arguments).output().unwrap();
-    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    bench.write("variant.c", mock_source(old, new));
+    compile(bench.path(), &[&["-w", "-o", name, "variant.c", "-lm", "-lpthread"], flags].concat());
 }
 
 /// Runs both tasks on `./plugin.so`; the status and reason of each case.
@@ -123,11 +111,27 @@ fn the_templates_pass_conform_and_run_a_job() {
     let bench = Bench::new();
     let source = root().join("backends/template/template.c");
     compile(bench.path(), &["-Wall", "-Wextra", "-Werror", "-pedantic", "-o", "plugin.so", source.to_str().unwrap()]);
-    passes_conform(&bench, &["conform", "./plugin.so", "--json"]);
+    passes_conform(&bench, "./plugin.so");
     // Multiple choice needs eb.score/1, which the template does not have.
     let statuses: Vec<String> = run(&bench).into_iter().map(|(status, _)| status).collect();
     assert_eq!(statuses, ["ok", "unsupported"]);
-    let rust = assert_cmd::cargo::cargo_bin("edgebench").with_file_name("libedgebench_template.so");
-    assert!(rust.exists(), "{} is missing: cargo build --release --workspace", rust.display());
-    passes_conform(&bench, &["conform", rust.to_str().unwrap(), "--json"]);
+    passes_conform(&bench, workspace_library("edgebench_template").to_str().unwrap());
+}
+
+#[test]
+fn a_parameter_that_begins_with_a_dot_is_a_path_from_the_jobs_folder() {
+    let bench = Bench::new();
+    bench.write("gen.jsonl", questions(1));
+    for (written, passed) in [("./lib/x", "/./lib/x"), ("../x", "/../x")] {
+        bench.mock_job("", &format!("text = \"{written}\""), &GENERATE.replace("= 8", "= 500"));
+        // From elsewhere, so that only the job's own folder fits.
+        let job = bench.path().join("job.toml");
+        let out = bench.path().join("out");
+        let elsewhere = Bench::new();
+        elsewhere.edgebench(&["run", job.to_str().unwrap(), "--out", out.to_str().unwrap()]).assert().code(0);
+        let expected = format!("{}{passed}", bench.path().display());
+        assert_eq!(bench.predictions()[0]["prediction"], expected);
+        assert_eq!(bench.cases()[0].get("params"), format!("text={written}"), "as written");
+        std::fs::remove_dir_all(out).unwrap();
+    }
 }

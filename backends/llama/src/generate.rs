@@ -3,38 +3,19 @@
 //! It must not know how llama.cpp is called, nor the clock of the host.
 
 use crate::failure::Failure;
-use crate::sampler::{Choice, Sampler};
+use crate::sampler::{Sampler, resolve};
 use crate::session::{Logits, Session};
-use crate::sink::{Done, Sink, run_all};
 use edgebench_abi::{EB_EVENT_TOKEN, EB_FINISH_EOS, EB_FINISH_LENGTH, EB_FINISH_SINK, EB_FINISH_STOP, EbEvent, EbStr};
+use edgebench_plugin::request::{Generate, Prompt};
+use edgebench_plugin::sink::{Done, Sink, run_all};
 use edgebench_plugin::stop::StopStrings;
 use std::time::{Duration, Instant};
-
-/// A prompt, as given.
-pub enum Prompt<'a> {
-    /// Special tokens are added as the model wants them; `parse`: control tokens in the text count.
-    Text { text: &'a [u8], parse: bool },
-    /// Complete.
-    Tokens(&'a [i32]),
-}
-
-/// One prompt to be continued.
-pub struct Request<'a> {
-    pub prompt: Prompt<'a>,
-    /// New tokens at most, at least 1.
-    pub max_new: u32,
-    /// Go on after an end-of-sequence token.
-    pub ignore_eos: bool,
-    /// The output ends before the first of these.
-    pub stop: Vec<&'a [u8]>,
-    pub choice: Choice,
-}
 
 /// Continues all requests.
 ///
 /// # Errors
 /// `EB_ERR_ABORTED`; failures of single requests are in their DONE events.
-pub fn generate(session: &mut Session, requests: &[(u64, Request)], sink: &Sink) -> Result<(), Failure> {
+pub fn generate(session: &mut Session, requests: &[(u64, Generate)], sink: &Sink) -> Result<(), Failure> {
     session.clear_abort();
     let mut piece = Vec::new();
     run_all(sink, requests, |id, request| continue_one(session, id, request, sink, &mut piece))
@@ -43,14 +24,11 @@ pub fn generate(session: &mut Session, requests: &[(u64, Request)], sink: &Sink)
 fn continue_one(
     session: &mut Session,
     id: u64,
-    request: &Request,
+    request: &Generate,
     sink: &Sink,
     piece: &mut Vec<u8>,
 ) -> Result<Done, Failure> {
-    if request.max_new == 0 {
-        return Err(Failure::invalid("max_new is 0: ask for at least one token"));
-    }
-    let mut sampler = Sampler::new(Choice::resolve(request.choice, &session.options)?)?;
+    let mut sampler = Sampler::new(resolve(request.choice, &session.options)?)?;
     let mut stops = StopStrings::new(&request.stop);
     let own;
     let prompt = match request.prompt {
@@ -63,17 +41,7 @@ fn continue_one(
             &own
         }
     };
-    if prompt.is_empty() {
-        return Err(Failure::invalid("the prompt is empty, and this model adds no token of its own: give some text"));
-    }
-    if prompt.len() + 1 > session.n_ctx {
-        return Err(Failure::context_full(format!(
-            "prompt of {} tokens + 1 does not fit n_ctx = {}: raise n_ctx or use fewer shots",
-            prompt.len(),
-            session.n_ctx
-        )));
-    }
-    let limit = (request.max_new as usize).min(session.n_ctx - prompt.len());
+    let limit = request.limit(prompt.len(), session.n_ctx)?;
 
     let start = Instant::now();
     session.prefill(prompt)?;

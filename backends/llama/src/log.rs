@@ -3,7 +3,8 @@
 //! It must not know what the lines are about, except the one number that llama.cpp tells nowhere else.
 
 use crate::failure::Failure;
-use edgebench_abi::{EB_LOG_DEBUG, EB_LOG_ERROR, EB_LOG_INFO, EB_LOG_WARN, EbOpenParams, EbStr};
+use edgebench_abi::{EB_LOG_DEBUG, EB_LOG_ERROR, EB_LOG_INFO, EB_LOG_WARN};
+use edgebench_plugin::entry::Log;
 use llama_cpp_sys_2 as sys;
 use std::ffi::{CStr, c_char, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -12,18 +13,8 @@ use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 /// A line is cut here: nothing that llama.cpp says takes more, and a part that never ends must not fill memory.
 const MAX_LINE: usize = 4096;
 
-type LogFn = unsafe extern "C" fn(*mut c_void, i32, EbStr);
-
-struct Target {
-    log: Option<LogFn>,
-    user: *mut c_void,
-}
-
-// SAFETY: the header allows calls from any thread, and `user` is only handed back to the callback.
-unsafe impl Send for Target {}
-
 struct State {
-    target: Option<Target>,
+    target: Option<Log>,
     level: i32,
     line: Vec<u8>,
     last_error: String,
@@ -54,17 +45,17 @@ pub fn hook() {
 pub struct Subscription(());
 
 impl Subscription {
-    /// Starts sending lines to the callback in `params`, which must stay valid until the subscription is dropped.
+    /// Starts sending lines to `log`.
     ///
     /// # Errors
     /// `EB_ERR_INVALID` while another session is open.
-    pub fn start(params: &EbOpenParams) -> Result<Subscription, Failure> {
+    pub fn start(log: Log) -> Result<Subscription, Failure> {
         hook();
         let mut state = state();
         if state.target.is_some() {
             return Err(Failure::invalid("a session is open already: close it first, one at a time"));
         }
-        state.target = Some(Target { log: params.log, user: params.log_user });
+        state.target = Some(log);
         state.line.clear();
         state.last_error.clear();
         state.compute_bytes = 0;
@@ -152,9 +143,8 @@ impl State {
     }
 
     fn send(&mut self, level: i32, line: &[u8]) {
-        if let Some(Target { log: Some(log), user }) = self.target {
-            // SAFETY: the subscription vouches for the callback, and `line` lives for the call.
-            unsafe { log(user, level, EbStr::from_bytes(line)) };
+        if let Some(log) = self.target {
+            log.line(level, line);
         }
     }
 }
@@ -182,6 +172,7 @@ fn compute_buffer(line: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use edgebench_abi::EbStr;
 
     unsafe extern "C" fn collect(user: *mut c_void, level: i32, line: EbStr) {
         // SAFETY: the test passes its own vector, and a line is valid for the call.
@@ -192,7 +183,8 @@ mod tests {
     fn parts_are_joined_into_lines_and_the_last_error_is_kept() {
         let mut lines: Vec<(i32, String)> = Vec::new();
         let mut state = State {
-            target: Some(Target { log: Some(collect), user: (&raw mut lines).cast() }),
+            // SAFETY: the vector lives as long as the state.
+            target: Some(unsafe { Log::new(Some(collect), (&raw mut lines).cast()) }),
             level: EB_LOG_INFO,
             line: Vec::new(),
             last_error: String::new(),

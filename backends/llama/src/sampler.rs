@@ -4,44 +4,23 @@
 
 use crate::failure::Failure;
 use crate::params::Options;
+use edgebench_plugin::logits::{argmax, not_numbers};
+use edgebench_plugin::request::Choice;
 use llama_cpp_sys_2 as sys;
 use std::ptr::NonNull;
 
-/// How to choose. Temperature 0 is greedy.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Choice {
-    pub temperature: f32,
-    pub top_p: f32,
-    pub top_k: i32,
-    pub seed: u64,
-}
-
-impl Choice {
-    /// What a request asks for. A request without a temperature gets the session's, with its nucleus and candidates;
-    /// one without a seed gets the session's seed.
-    ///
-    /// # Errors
-    /// `EB_ERR_INVALID` for values outside the header's ranges.
-    pub fn resolve(request: Choice, session: &Options) -> Result<Choice, Failure> {
-        let seed = if request.seed == 0 { session.seed } else { request.seed };
-        if request.temperature == 0.0 {
-            let Options { temperature, top_p, top_k, .. } = *session;
-            return Ok(Choice { temperature, top_p, top_k, seed });
-        }
-        if !(request.temperature > 0.0 && request.temperature.is_finite()) {
-            return Err(Failure::invalid(format!(
-                "temperature {} is not possible: use 0 or more",
-                request.temperature
-            )));
-        }
-        if !(request.top_p > 0.0 && request.top_p <= 1.0) {
-            return Err(Failure::invalid(format!("top_p {} is not possible: use above 0, up to 1", request.top_p)));
-        }
-        if request.top_k < 0 {
-            return Err(Failure::invalid(format!("top_k {} is not possible: use 0 (off) or more", request.top_k)));
-        }
-        Ok(Choice { seed, ..request })
+/// What a request asks for. A request without a temperature gets the session's, with its nucleus and candidates; one
+/// without a seed gets the session's seed.
+///
+/// # Errors
+/// `EB_ERR_INVALID` for values outside the header's ranges.
+pub fn resolve(request: Choice, session: &Options) -> Result<Choice, Failure> {
+    let seed = if request.seed == 0 { session.seed } else { request.seed };
+    if request.temperature == 0.0 {
+        let Options { temperature, top_p, top_k, .. } = *session;
+        return Ok(Choice { temperature, top_p, top_k, seed });
     }
+    Choice { seed, ..request }.check()
 }
 
 /// Chooses token after token of one request.
@@ -73,33 +52,6 @@ impl Sampler {
             }
         }
     }
-}
-
-/// The failure for logits that hold no finite maximum.
-pub fn not_numbers() -> Failure {
-    Failure::model("the model's output is not a number: its weights are damaged, or overflow in this type")
-}
-
-/// Index and value of the largest logit, the lowest index among equals. `None` if no logit is finite.
-pub fn argmax(logits: &[f32]) -> Option<(usize, f32)> {
-    // Two passes that both vectorise are several times faster than one that carries an index along.
-    const LANES: usize = 16;
-    let mut lanes = [f32::NEG_INFINITY; LANES];
-    let chunks = logits.chunks_exact(LANES);
-    let rest = chunks.remainder();
-    for chunk in chunks {
-        for (lane, &x) in lanes.iter_mut().zip(chunk) {
-            // Not f32::max: a comparison with NaN is false, which keeps the lane and compiles to one instruction.
-            *lane = if x > *lane { x } else { *lane };
-        }
-    }
-    let best = lanes.iter().chain(rest).fold(f32::NEG_INFINITY, |best, &x| if x > best { x } else { best });
-    if !best.is_finite() {
-        return None;
-    }
-    let chunk = logits.chunks(64).position(|chunk| chunk.iter().fold(false, |found, &x| found | (x == best)))?;
-    let start = chunk * 64;
-    logits[start..].iter().position(|&x| x == best).map(|i| (start + i, best))
 }
 
 /// llama.cpp's chain: top_k, top_p, temperature, then a draw.
@@ -176,43 +128,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_lowest_of_equal_maxima_wins() {
-        for len in [1, 15, 16, 17, 64, 65, 1000] {
-            for at in [0, len / 2, len - 1] {
-                let mut logits = vec![-1.0f32; len];
-                logits[at] = 3.5;
-                logits[len - 1] = 3.5;
-                assert_eq!(argmax(&logits), Some((at, 3.5)), "{at} of {len}");
-            }
-        }
-        assert_eq!(argmax(&[-0.0, 0.0]).unwrap().0, 0);
-    }
-
-    #[test]
-    fn what_is_not_a_number_is_never_chosen() {
-        assert_eq!(argmax(&[f32::NAN, 1.0, f32::NAN]), Some((1, 1.0)));
-        assert_eq!(argmax(&[f32::NAN; 40]), None);
-        assert_eq!(argmax(&[1.0, f32::INFINITY]), None);
-        assert_eq!(argmax(&[f32::NEG_INFINITY; 3]), None);
-        assert_eq!(argmax(&[]), None);
-    }
-
-    #[test]
     fn a_request_without_temperature_gets_the_sessions() {
         let session = Options { temperature: 0.7, top_p: 0.9, top_k: 40, seed: 11, ..Options::default() };
         let silent = Choice { temperature: 0.0, top_p: 1.0, top_k: 0, seed: 0 };
-        let resolved = Choice::resolve(silent, &session).unwrap();
+        let resolved = resolve(silent, &session).unwrap();
         assert_eq!(resolved, Choice { temperature: 0.7, top_p: 0.9, top_k: 40, seed: 11 });
         let own = Choice { temperature: 0.2, top_p: 1.0, top_k: 0, seed: 3 };
-        assert_eq!(Choice::resolve(own, &session).unwrap(), own);
-        assert_eq!(Choice::resolve(Choice { seed: 0, ..own }, &session).unwrap().seed, 11);
+        assert_eq!(resolve(own, &session).unwrap(), own);
+        assert_eq!(resolve(Choice { seed: 0, ..own }, &session).unwrap().seed, 11);
         for bad in [
             Choice { temperature: -1.0, ..own },
             Choice { temperature: f32::NAN, ..own },
             Choice { top_p: 0.0, ..own },
             Choice { top_k: -1, ..own },
         ] {
-            assert!(Choice::resolve(bad, &session).is_err(), "{bad:?}");
+            assert!(resolve(bad, &session).is_err(), "{bad:?}");
         }
     }
 

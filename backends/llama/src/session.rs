@@ -12,7 +12,8 @@ use crate::params::{CacheType, Options};
 use crate::preflight::Checked;
 use crate::tokenizer::Tokenizer;
 use crate::{cpu, probe};
-use edgebench_abi::{EB_LOG_INFO, EB_LOG_WARN, EbOpenParams};
+use edgebench_abi::{EB_LOG_INFO, EB_LOG_WARN};
+use edgebench_plugin::entry::Log;
 use llama_cpp_sys_2 as sys;
 pub use raw::Model;
 use raw::{Batch, Context};
@@ -64,12 +65,12 @@ impl Session {
     ///
     /// # Errors
     /// Those of the header for `open()`.
-    pub fn open(params: &EbOpenParams, path: &Path, options: Options, abort: Arc<AtomicBool>) -> Result<Self, Failure> {
+    pub fn load(log: Log, path: &Path, options: Options, abort: Arc<AtomicBool>) -> Result<Self, Failure> {
         let report = probe::report();
         if report.device_count == 0 {
             return Err(Failure::unsupported(&report.note));
         }
-        let log = Subscription::start(params)?;
+        let log = Subscription::start(log)?;
         let checked = crate::preflight::check_files(path)?;
         check_options(&checked.header, &options)?;
         crate::preflight::check_memory(&checked, &options, Path::new("/proc/meminfo"))?;

@@ -5,6 +5,7 @@
 use crate::failure::Failure;
 use crate::probe::text;
 use crate::session::Model;
+use edgebench_plugin::request::in_vocabulary;
 use llama_cpp_sys_2 as sys;
 use std::ffi::{CString, c_char};
 use std::ptr::{NonNull, null};
@@ -71,10 +72,7 @@ impl Tokenizer {
     /// # Errors
     /// `EB_ERR_INVALID`.
     pub fn check(&self, tokens: &[i32]) -> Result<(), Failure> {
-        match tokens.iter().find(|&&t| usize::try_from(t).map_or(true, |t| t >= self.n_vocab)) {
-            None => Ok(()),
-            Some(t) => Err(Failure::invalid(format!("token {t} is not in the vocabulary of {} tokens", self.n_vocab))),
-        }
+        in_vocabulary(tokens, self.n_vocab)
     }
 
     /// Writes the tokens of `text` to `out` and returns how many there are; if that is more than `out` holds, its

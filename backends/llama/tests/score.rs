@@ -87,7 +87,7 @@ fn a_continuation_longer_than_a_batch_is_scored_in_full() {
 #[test]
 fn one_failing_request_does_not_stop_the_others() {
     let session = Session::demo(&[("n_ctx", "256")]);
-    let good = |id| ScoreRequest { id, context: vec![5, 6], continuations: vec![vec![7], vec![8, 9]] };
+    let good = |id| ScoreRequest { id, context: vec![5, 6], continuations: vec![vec![7], vec![8, 9]], prefix: (0, 0) };
     let requests = [
         ScoreRequest { context: vec![5; 256], continuations: vec![vec![5]], ..good(1) },
         ScoreRequest { context: vec![5; 256], ..good(2) },
@@ -109,7 +109,8 @@ fn one_failing_request_does_not_stop_the_others() {
 #[test]
 fn flash_attention_and_scoring_exclude_each_other() {
     let session = Session::demo(&[("flash_attn", "on")]);
-    let (status, events) = session.score(&[ScoreRequest { id: 1, context: vec![5], continuations: vec![vec![6]] }]);
+    let (status, events) =
+        session.score(&[ScoreRequest { id: 1, context: vec![5], continuations: vec![vec![6]], prefix: (0, 0) }]);
     let error = status.unwrap_err();
     assert_eq!((error.code, events.len()), (EB_ERR_UNSUPPORTED, 0));
     assert!(error.message.contains("flash_attn = \"off\""), "{}", error.message);

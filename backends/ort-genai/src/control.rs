@@ -26,7 +26,7 @@ impl Control {
     }
 
     /// [any thread] Makes the call that is running now end.
-    pub fn abort(&self) {
+    pub fn stop(&self) {
         let brake = self.lock();
         self.aborted.store(true, Ordering::Relaxed);
         // If the library refuses, the flag still ends the call at the next token.

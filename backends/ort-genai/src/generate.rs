@@ -3,57 +3,26 @@
 //! It must not know how the vendor's library is called, nor the clock of the host.
 
 use crate::failure::Failure;
-use crate::sampler::{Choice, Sampler};
+use crate::sampler::Sampler;
 use crate::session::Session;
-use crate::sink::{Done, Sink, run_all};
 use crate::tokenizer::Stream;
 use edgebench_abi::{EB_EVENT_TOKEN, EB_FINISH_EOS, EB_FINISH_LENGTH, EB_FINISH_SINK, EB_FINISH_STOP, EbEvent, EbStr};
+use edgebench_plugin::request::{Generate, Prefix, Prompt};
+use edgebench_plugin::sink::{Done, Sink, run_all};
 use edgebench_plugin::stop::StopStrings;
 use std::time::{Duration, Instant};
-
-/// A prompt, as given.
-pub enum Prompt<'a> {
-    /// Special tokens are added as the model wants them; `parse`: control tokens in the text count.
-    Text { text: &'a [u8], parse: bool },
-    /// Complete.
-    Tokens(&'a [i32]),
-}
-
-/// The header's prefix hint: requests with the same id start with the same `len` bytes of text, or tokens.
-#[derive(Clone, Copy)]
-pub struct Prefix {
-    /// 0: no reuse.
-    pub id: u64,
-    pub len: usize,
-}
-
-/// One prompt to be continued.
-pub struct Request<'a> {
-    pub prompt: Prompt<'a>,
-    /// New tokens at most, at least 1.
-    pub max_new: u32,
-    /// Go on after an end-of-sequence token.
-    pub ignore_eos: bool,
-    /// The output ends before the first of these.
-    pub stop: Vec<&'a [u8]>,
-    pub choice: Choice,
-    pub prefix: Prefix,
-}
 
 /// Continues all requests.
 ///
 /// # Errors
 /// `EB_ERR_ABORTED`; failures of single requests are in their DONE events.
-pub fn generate(session: &mut Session, requests: &[(u64, Request)], sink: &Sink) -> Result<(), Failure> {
+pub fn generate(session: &mut Session, requests: &[(u64, Generate)], sink: &Sink) -> Result<(), Failure> {
     session.begin()?;
     run_all(sink, requests, |id, request| continue_one(session, id, request, sink))
 }
 
-fn continue_one(session: &mut Session, id: u64, request: &Request, sink: &Sink) -> Result<Done, Failure> {
+fn continue_one(session: &mut Session, id: u64, request: &Generate, sink: &Sink) -> Result<Done, Failure> {
     session.check_abort()?;
-    if request.max_new == 0 {
-        return Err(Failure::invalid("max_new is 0: ask for at least one token"));
-    }
     let mut sampler = Sampler::new(request.choice)?;
     let mut stops = StopStrings::new(&request.stop);
     let own;
@@ -67,17 +36,7 @@ fn continue_one(session: &mut Session, id: u64, request: &Request, sink: &Sink) 
             &own
         }
     };
-    if prompt.is_empty() {
-        return Err(Failure::invalid("the prompt is empty, and this model adds no token of its own: give some text"));
-    }
-    if prompt.len() + 1 > session.n_ctx {
-        return Err(Failure::context_full(format!(
-            "prompt of {} tokens + 1 does not fit n_ctx = {}: raise n_ctx or use fewer shots",
-            prompt.len(),
-            session.n_ctx
-        )));
-    }
-    let limit = (request.max_new as usize).min(session.n_ctx - prompt.len());
+    let limit = request.limit(prompt.len(), session.n_ctx)?;
     let kept = shared(session, request, prompt)?;
 
     let start = Instant::now();
@@ -116,7 +75,7 @@ fn continue_one(session: &mut Session, id: u64, request: &Request, sink: &Sink) 
 }
 
 /// How many tokens at the start of `prompt` belong to the shared prefix. It does not depend on earlier requests.
-fn shared(session: &mut Session, request: &Request, prompt: &[i32]) -> Result<usize, Failure> {
+fn shared(session: &mut Session, request: &Generate, prompt: &[i32]) -> Result<usize, Failure> {
     let Prefix { id, len } = request.prefix;
     if id == 0 || len == 0 {
         return Ok(0);

@@ -30,7 +30,9 @@ pub struct Folder {
     pub logits: String,
     pub chat_template: String,
     /// Control tokens as they are written in text.
-    pub special_tokens: Vec<SpecialToken>,
+    pub special_tokens: Vec<String>,
+    /// Their numbers, BOS and those that end an answer included.
+    pub control: Vec<i32>,
 }
 
 #[derive(Deserialize)]
@@ -84,17 +86,8 @@ struct Tokenizer {
     added_tokens: Vec<AddedToken>,
 }
 
-/// A control token.
-#[derive(Debug, Clone, PartialEq)]
-pub struct SpecialToken {
-    /// Its number, if the file tells.
-    pub id: Option<i32>,
-    pub text: String,
-}
-
 #[derive(Deserialize)]
 struct AddedToken {
-    /// Its number in the vocabulary.
     id: Option<i32>,
     content: String,
     #[serde(default)]
@@ -143,21 +136,25 @@ impl Folder {
             return wrong(format!("{CONFIG} in {shown} says vocab_size = 0: export the model again"));
         }
         let decoder = &model.decoder;
+        let bos = model.bos_token_id.unwrap_or(-1);
+        let eos = match model.eos_token_id {
+            Some(Ids::One(id)) => vec![id],
+            Some(Ids::Many(ids)) => ids,
+            None => Vec::new(),
+        };
+        let special = special_tokens(path);
         Ok(Folder {
             architecture: model.kind,
             context_length: model.context_length,
             n_vocab: model.vocab_size,
-            bos: model.bos_token_id.unwrap_or(-1),
-            eos: match model.eos_token_id {
-                Some(Ids::One(id)) => vec![id],
-                Some(Ids::Many(ids)) => ids,
-                None => Vec::new(),
-            },
+            control: special.iter().filter_map(|t| t.id).chain([bos]).chain(eos.first().copied()).collect(),
+            bos,
+            eos,
             kv_bytes_per_token: 2 * 4 * decoder.num_hidden_layers * decoder.num_key_value_heads * decoder.head_size,
             weights_bytes: weights_bytes(path),
             logits: model.decoder.outputs.logits.unwrap_or_else(|| "logits".to_owned()),
             chat_template: chat_template(path),
-            special_tokens: special_tokens(path),
+            special_tokens: special.into_iter().map(|t| t.content).filter(|c| !c.is_empty()).collect(),
             path: path.to_path_buf(),
         })
     }
@@ -202,12 +199,12 @@ fn chat_template(folder: &Path) -> String {
     }
 }
 
-fn special_tokens(folder: &Path) -> Vec<SpecialToken> {
+/// Control tokens of tokenizer.json.
+fn special_tokens(folder: &Path) -> Vec<AddedToken> {
     let Ok(file) = fs::File::open(folder.join("tokenizer.json")) else { return Vec::new() };
     let tokenizer: Option<Tokenizer> = serde_json::from_reader(std::io::BufReader::new(file)).ok();
     let added = tokenizer.map(|t| t.added_tokens).unwrap_or_default();
-    let special = added.into_iter().filter(|t| t.special && !t.content.is_empty());
-    special.map(|t| SpecialToken { id: t.id, text: t.content }).collect()
+    added.into_iter().filter(|t| t.special).collect()
 }
 
 #[cfg(test)]
@@ -230,7 +227,7 @@ mod tests {
 
     #[test]
     fn a_complete_folder_is_read() {
-        let tokenizer = r#"{"added_tokens": [{"id": 1, "content": "<s>", "special": true}, {"content": "  "}],
+        let tokenizer = r#"{"added_tokens": [{"id": 9, "content": "<s>", "special": true}, {"id": 3, "content": "  "}],
             "model": {"vocab": {"a": 1}}}"#;
         let root = folder(
             GOOD,
@@ -244,8 +241,8 @@ mod tests {
         let read = Folder::read(root.path()).unwrap();
         assert_eq!((read.n_vocab, read.bos, read.eos.as_slice()), (10, 1, [2, 7].as_slice()));
         assert_eq!((read.weights_bytes, read.kv_bytes_per_token), (8, 2 * 4 * 4 * 2 * 64));
-        let bos = SpecialToken { id: Some(1), text: "<s>".to_owned() };
-        assert_eq!((read.chat_template.as_str(), read.special_tokens), ("{{ messages }}", vec![bos]));
+        assert_eq!((read.chat_template.as_str(), read.special_tokens), ("{{ messages }}", vec!["<s>".to_owned()]));
+        assert_eq!(read.control, [9, 1, 2], "the tokenizer's own, BOS and EOS");
         let read = Folder::read(root.path()).unwrap();
         assert_eq!((read.n_ctx(None).unwrap(), read.n_ctx(Some(8192)).unwrap()), (4096, 8192));
         assert_eq!(read.n_ctx(Some(8193)).unwrap_err().code, EB_ERR_INVALID);

@@ -3,34 +3,8 @@
 //! It must not know where logits come from.
 
 use crate::failure::Failure;
-
-/// How to choose. Temperature 0 is greedy.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Choice {
-    pub temperature: f32,
-    pub top_p: f32,
-    pub top_k: i32,
-    pub seed: u64,
-}
-
-impl Choice {
-    /// # Errors
-    /// `EB_ERR_INVALID` for values outside the header's ranges.
-    pub fn check(self) -> Result<Choice, Failure> {
-        let Choice { temperature, top_p, top_k, .. } = self;
-        if !(temperature >= 0.0 && temperature.is_finite()) {
-            return Err(Failure::invalid(format!("temperature {temperature} is not possible: use 0 or more")));
-        }
-        // Nothing else matters when greedy.
-        if temperature > 0.0 && !(top_p > 0.0 && top_p <= 1.0) {
-            return Err(Failure::invalid(format!("top_p {top_p} is not possible: use above 0, up to 1")));
-        }
-        if temperature > 0.0 && top_k < 0 {
-            return Err(Failure::invalid(format!("top_k {top_k} is not possible: use 0 (off) or more")));
-        }
-        Ok(self)
-    }
-}
+use edgebench_plugin::logits::{argmax, not_numbers};
+use edgebench_plugin::request::Choice;
 
 /// Chooses token after token of one request.
 pub struct Sampler {
@@ -101,31 +75,6 @@ fn uniform(state: &mut u64) -> f64 {
     ((z ^ (z >> 31)) >> 11) as f64 / (1u64 << 53) as f64
 }
 
-/// The failure for logits that hold no finite maximum.
-pub fn not_numbers() -> Failure {
-    Failure::model("the model's output is not a number: its weights are damaged, or overflow in this type")
-}
-
-/// Index and value of the largest logit, the lowest index among equals. `None` if that is not finite.
-pub fn argmax(logits: &[f32]) -> Option<(usize, f32)> {
-    // Two passes that both vectorise are several times faster than one that carries an index along.
-    const LANES: usize = 16;
-    let mut lanes = [f32::NEG_INFINITY; LANES];
-    let chunks = logits.chunks_exact(LANES);
-    let rest = chunks.remainder();
-    for chunk in chunks {
-        for (lane, &x) in lanes.iter_mut().zip(chunk) {
-            // Not f32::max: a comparison with NaN is false, which keeps the lane and compiles to one instruction.
-            *lane = if x > *lane { x } else { *lane };
-        }
-    }
-    let best = lanes.iter().chain(rest).fold(f32::NEG_INFINITY, |best, &x| if x > best { x } else { best });
-    if !best.is_finite() {
-        return None;
-    }
-    logits.iter().position(|&x| x == best).map(|i| (i, best))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -136,19 +85,6 @@ mod tests {
     }
 
     const PLAIN: Choice = Choice { temperature: 1.0, top_p: 1.0, top_k: 0, seed: 1 };
-
-    #[test]
-    fn the_lowest_of_equal_maxima_wins_and_no_nan() {
-        for len in [1, 15, 16, 17, 65, 1000] {
-            let mut logits = vec![-1.0f32; len];
-            logits[len / 2] = 3.5;
-            logits[len - 1] = 3.5;
-            assert_eq!(argmax(&logits), Some((len / 2, 3.5)));
-        }
-        assert_eq!(argmax(&[f32::NAN, 1.0, f32::NAN]), Some((1, 1.0)));
-        assert_eq!(argmax(&[f32::NAN; 40]), None);
-        assert_eq!(argmax(&[1.0, f32::INFINITY]), None);
-    }
 
     #[test]
     fn the_same_seed_draws_the_same_tokens() {
@@ -177,17 +113,5 @@ mod tests {
         assert!((share(cold, 0) - 0.36 / 0.46).abs() < 0.02);
         assert_eq!(share(Choice { top_k: 1, ..PLAIN }, 0), 1.0);
         assert_eq!(share(Choice { temperature: 0.0, ..PLAIN }, 0), 1.0);
-    }
-
-    #[test]
-    fn impossible_choices_are_refused() {
-        for bad in [
-            Choice { temperature: -1.0, ..PLAIN },
-            Choice { temperature: f32::NAN, ..PLAIN },
-            Choice { top_p: 0.0, ..PLAIN },
-            Choice { top_k: -1, ..PLAIN },
-        ] {
-            assert!(Sampler::new(bad).is_err(), "{bad:?}");
-        }
     }
 }

@@ -1,69 +1,28 @@
 //! `eb.score/1`: log-likelihoods of continuations, the context evaluated once for all of them.
-//! It owns the arithmetic (log-softmax in f64) and the order in which logits must be read.
+//! It owns the order in which logits must be read.
 //! It must not know how the vendor's library is called.
 
 use crate::failure::Failure;
-use crate::generate::{Prefix, usable};
-use crate::sampler::{argmax, not_numbers};
+use crate::generate::usable;
 use crate::session::Session;
-use crate::sink::{Done, Sink, run_all};
-use edgebench_abi::{EB_EVENT_SCORE, EB_FINISH_SCORED, EB_FINISH_SINK, EbEvent};
+use edgebench_abi::{EB_FINISH_SCORED, EB_FINISH_SINK};
+use edgebench_plugin::logits::{Distribution, Sum};
+use edgebench_plugin::request::Score;
+use edgebench_plugin::sink::{Done, Sink, run_all};
 use std::time::{Duration, Instant};
-
-/// A context and its continuations, in tokens.
-pub struct Request<'a> {
-    pub context: &'a [i32],
-    pub continuations: Vec<&'a [i32]>,
-    /// Its length is in tokens.
-    pub prefix: Prefix,
-}
 
 /// Scores all requests.
 ///
 /// # Errors
 /// `EB_ERR_ABORTED`; failures of single requests are in their DONE events.
-pub fn score(session: &mut Session, requests: &[(u64, Request)], sink: &Sink) -> Result<(), Failure> {
+pub fn score(session: &mut Session, requests: &[(u64, Score)], sink: &Sink) -> Result<(), Failure> {
     session.begin()?;
     run_all(sink, requests, |id, request| score_one(session, id, request, sink))
 }
 
-/// A sum of log-probabilities, and whether each token was the most likely one.
-#[derive(Clone, Copy)]
-struct Sum {
-    logprob: f64,
-    greedy: bool,
-}
-
-impl Sum {
-    /// Adds `token`, given the distribution over it.
-    fn add(&mut self, row: &Distribution, logits: &[f32], token: i32) {
-        let token = token as usize;
-        self.logprob += f64::from(logits[token]) - row.log_sum;
-        self.greedy &= token == row.best;
-    }
-}
-
-/// What is needed of the logits of one position.
-struct Distribution {
-    log_sum: f64,
-    best: usize,
-}
-
-impl Distribution {
-    fn of(logits: &[f32]) -> Result<Distribution, Failure> {
-        let (best, max) = argmax(logits).ok_or_else(not_numbers)?;
-        let max = f64::from(max);
-        let sum: f64 = logits.iter().map(|&x| (f64::from(x) - max).exp()).sum();
-        if !sum.is_finite() {
-            return Err(not_numbers());
-        }
-        Ok(Distribution { log_sum: max + sum.ln(), best })
-    }
-}
-
-fn score_one(session: &mut Session, id: u64, request: &Request, sink: &Sink) -> Result<Done, Failure> {
+fn score_one(session: &mut Session, id: u64, request: &Score, sink: &Sink) -> Result<Done, Failure> {
     session.check_abort()?;
-    check(session, request)?;
+    request.check(session.folder.n_vocab, session.n_ctx)?;
     let context = request.context;
     let kept = if request.prefix.id == 0 { 0 } else { usable(request.prefix.len, context.len()) };
     let start = Instant::now();
@@ -79,7 +38,7 @@ fn score_one(session: &mut Session, id: u64, request: &Request, sink: &Sink) -> 
     let first = Distribution::of(logits.row(0))?;
     let mut sums = Vec::with_capacity(request.continuations.len());
     for continuation in &request.continuations {
-        let mut sum = Sum { logprob: 0.0, greedy: true };
+        let mut sum = Sum::new();
         sum.add(&first, logits.row(0), continuation[0]);
         sums.push(sum);
     }
@@ -101,57 +60,10 @@ fn score_one(session: &mut Session, id: u64, request: &Request, sink: &Sink) -> 
                 Ok(())
             })?;
         }
-        let mut event = EbEvent::new(EB_EVENT_SCORE, id);
-        event.index = index as u32;
-        event.logprob = sum.logprob;
-        event.n_tokens = u32::try_from(continuation.len()).unwrap_or(u32::MAX);
-        event.is_greedy = i32::from(sum.greedy);
-        if sink.send(&event) {
+        if sink.scored(id, index, continuation.len(), sum) {
             finish = EB_FINISH_SINK;
             break;
         }
     }
     Ok(Done { finish, prefill, decode: start.elapsed() })
-}
-
-fn check(session: &Session, request: &Request) -> Result<(), Failure> {
-    if request.context.is_empty() {
-        return Err(Failure::invalid("the context is empty: give at least one token (BOS)"));
-    }
-    if request.continuations.iter().any(|c| c.is_empty()) {
-        return Err(Failure::invalid("a continuation is empty: give at least one token"));
-    }
-    session.tokenizer.check(request.context)?;
-    for continuation in &request.continuations {
-        session.tokenizer.check(continuation)?;
-    }
-    // The last token of a continuation takes no place.
-    let longest = request.continuations.iter().map(|c| c.len() - 1).max().unwrap_or(0);
-    if request.context.len() + longest > session.n_ctx {
-        return Err(Failure::context_full(format!(
-            "context of {} tokens + continuation of {} does not fit n_ctx = {}: raise n_ctx or use fewer shots",
-            request.context.len(),
-            longest + 1,
-            session.n_ctx
-        )));
-    }
-    Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn log_softmax_is_exact_for_large_logits() {
-        let logits = [1000.0f32, 999.0, f32::NEG_INFINITY];
-        let row = Distribution::of(&logits).unwrap();
-        let mut sum = Sum { logprob: 0.0, greedy: true };
-        sum.add(&row, &logits, 0);
-        let expected = -(1.0 + (-1.0f64).exp()).ln();
-        assert!((sum.logprob - expected).abs() < 1e-12 && sum.greedy);
-        sum.add(&row, &logits, 1);
-        assert!((sum.logprob - (2.0 * expected - 1.0)).abs() < 1e-12 && !sum.greedy);
-        assert!(Distribution::of(&[f32::NAN, 1.0]).is_err());
-    }
 }

@@ -55,7 +55,7 @@ impl Session {
     ///
     /// # Errors
     /// Those of the header for `open()`.
-    pub fn open(path: &Path, options: Options, control: Arc<Control>) -> Result<Session, Failure> {
+    pub fn load(path: &Path, options: Options, control: Arc<Control>) -> Result<Session, Failure> {
         let folder = Folder::read(path)?;
         let n_ctx = folder.n_ctx(options.n_ctx)?;
         let Libraries { api, .. } = libraries(&options)?;
@@ -115,7 +115,7 @@ impl Session {
     ///
     /// # Errors
     /// `EB_ERR_OUT_OF_MEMORY` or `EB_ERR_INTERNAL` if a new sequence cannot be made.
-    pub fn reset(&mut self) -> Result<(), Failure> {
+    pub fn forget_all(&mut self) -> Result<(), Failure> {
         self.prefix = None;
         self.forget()
     }

@@ -5,7 +5,10 @@
 use crate::failure::Failure;
 use crate::genai::{Api, Object, Outcome};
 use crate::model::Folder;
+use edgebench_plugin::request::in_vocabulary;
+use std::borrow::Cow;
 use std::cell::Cell;
+use std::collections::HashSet;
 use std::ffi::CString;
 
 /// What the library writes in place of bytes that are no UTF-8, then dropping all that follows.
@@ -21,8 +24,7 @@ pub struct Tokenizer {
     /// As the library is set now.
     adds_special: Cell<Option<bool>>,
     special: Vec<String>,
-    /// Numbers of control tokens: they are no text.
-    control: Vec<i32>,
+    control: HashSet<i32>,
     ends: Vec<i32>,
 }
 
@@ -35,14 +37,8 @@ impl Tokenizer {
             tokenizer: api.tokenizer(model)?,
             n_vocab: folder.n_vocab,
             adds_special: Cell::new(None),
-            special: folder.special_tokens.iter().map(|t| t.text.clone()).collect(),
-            control: folder
-                .special_tokens
-                .iter()
-                .filter_map(|t| t.id)
-                .chain(folder.eos.clone())
-                .chain([folder.bos])
-                .collect(),
+            special: folder.special_tokens.clone(),
+            control: folder.control.iter().copied().collect(),
             ends: folder.eos.clone(),
         })
     }
@@ -57,10 +53,7 @@ impl Tokenizer {
     /// # Errors
     /// `EB_ERR_INVALID`.
     pub fn check(&self, tokens: &[i32]) -> Result<(), Failure> {
-        match tokens.iter().find(|&&t| usize::try_from(t).map_or(true, |t| t >= self.n_vocab)) {
-            None => Ok(()),
-            Some(t) => Err(Failure::invalid(format!("token {t} is not in the vocabulary of {} tokens", self.n_vocab))),
-        }
+        in_vocabulary(tokens, self.n_vocab)
     }
 
     /// Tokens of `text`. `special`: with BOS and EOS as the model wants them; `parse`: control tokens in it count.
@@ -99,9 +92,7 @@ impl Tokenizer {
     /// `EB_ERR_INVALID` for tokens outside the vocabulary.
     pub fn decode(&self, tokens: &[i32]) -> Result<Vec<u8>, Failure> {
         self.check(tokens)?;
-        // The library writes U+FFFD for them.
-        let tokens: Vec<i32> = tokens.iter().copied().filter(|t| !self.control.contains(t)).collect();
-        let text = self.raw(&tokens)?;
+        let text = self.raw(tokens)?;
         // The library gives up at the first byte that is not UTF-8.
         if !text.ends_with(REPLACEMENT) {
             return Ok(text);
@@ -115,8 +106,16 @@ impl Tokenizer {
         Ok(out)
     }
 
+    /// Control tokens are left out here: the library writes some of them as U+FFFD.
     fn raw(&self, tokens: &[i32]) -> Result<Vec<u8>, Failure> {
-        let text = self.api.decode(&self.tokenizer, tokens).map_err(Failure::internal)?;
+        let plain: Cow<[i32]> = match tokens.iter().any(|t| self.control.contains(t)) {
+            true => tokens.iter().copied().filter(|t| !self.control.contains(t)).collect(),
+            false => tokens.into(),
+        };
+        if plain.is_empty() {
+            return Ok(Vec::new());
+        }
+        let text = self.api.decode(&self.tokenizer, &plain).map_err(Failure::internal)?;
         Ok(text.bytes().to_vec())
     }
 }
@@ -182,6 +181,10 @@ impl Stream {
     /// `EB_ERR_INTERNAL`.
     pub fn push(&mut self, tokenizer: &Tokenizer, token: i32, last: bool) -> Result<(), Failure> {
         self.text.clear();
+        // A control token in the middle is nothing; the window stays, so that the next token keeps its space.
+        if tokenizer.control.contains(&token) && !last {
+            return Ok(());
+        }
         self.window.push(token);
         loop {
             let text = tokenizer.raw(&self.window)?;

@@ -33,6 +33,7 @@ fn control_tokens_count_only_if_wanted() {
     let plain = session.tokenize("a</s>b", 0).unwrap();
     assert!(!plain.contains(&2) && plain.len() > 3, "{plain:?}");
     assert_eq!(session.detokenize(&plain).unwrap(), "a</s>b");
+    assert_eq!(session.detokenize(&[1, 2]).unwrap(), "", "BOS and EOS");
 }
 
 #[test]

@@ -27,6 +27,11 @@ impl Failure {
         Failure::new(EB_ERR_INVALID, message)
     }
 
+    /// A pointer that must not be NULL is.
+    pub(crate) fn null(what: &str) -> Failure {
+        Failure::invalid(format!("{what} is NULL: a bug of the host"))
+    }
+
     pub fn unsupported(message: impl Into<String>) -> Failure {
         Failure::new(EB_ERR_UNSUPPORTED, message)
     }

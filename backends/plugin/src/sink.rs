@@ -4,8 +4,10 @@
 
 use crate::failure::Failure;
 use crate::ffi::read_sized;
+use crate::logits::Sum;
 use edgebench_abi::{
-    EB_ERR_ABORTED, EB_EVENT_DONE, EB_EVENT_PREFILL, EB_FINISH_ABORTED, EB_FINISH_ERROR, EbEvent, EbSink, EbStr,
+    EB_ERR_ABORTED, EB_EVENT_DONE, EB_EVENT_PREFILL, EB_EVENT_SCORE, EB_FINISH_ABORTED, EB_FINISH_ERROR, EbEvent,
+    EbSink, EbStr,
 };
 use std::time::Duration;
 
@@ -50,6 +52,16 @@ impl Sink {
         let mut event = EbEvent::new(EB_EVENT_PREFILL, id);
         event.prompt_tokens = u32::try_from(tokens).unwrap_or(u32::MAX);
         event.cached_tokens = u32::try_from(cached).unwrap_or(u32::MAX);
+        self.send(&event)
+    }
+
+    /// The score of continuation `index`, of `n` tokens.
+    pub fn scored(&self, id: u64, index: usize, n: usize, sum: Sum) -> bool {
+        let mut event = EbEvent::new(EB_EVENT_SCORE, id);
+        event.index = index as u32;
+        event.logprob = sum.logprob;
+        event.n_tokens = u32::try_from(n).unwrap_or(u32::MAX);
+        event.is_greedy = i32::from(sum.greedy);
         self.send(&event)
     }
 

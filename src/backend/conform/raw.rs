@@ -5,6 +5,7 @@ use super::child::step;
 use super::{Checked, Outcome};
 use crate::backend::abi::*;
 use crate::backend::loader;
+use crate::backend::session::Aborter;
 use std::ffi::c_void;
 use std::fmt;
 use std::ptr::{self, NonNull};
@@ -324,10 +325,7 @@ impl Session<'_> {
 
     /// Ends a running call, from any thread.
     pub fn aborter(&self) -> Result<Aborter, Outcome> {
-        match self.plugin.table.abort {
-            Some(abort) => Ok(Aborter { raw: self.raw, abort }),
-            None => Err(missing("abort")),
-        }
+        self.plugin.table.abort.map(|abort| Aborter::new(self.raw, abort)).ok_or_else(|| missing("abort"))
     }
 }
 
@@ -338,24 +336,5 @@ impl Drop for Session<'_> {
             // SAFETY: open until here, and nobody can use it afterwards (see `Aborter::abort`).
             unsafe { close(self.raw()) }
         }
-    }
-}
-
-/// A session's `abort()`.
-#[derive(Clone, Copy)]
-pub struct Aborter {
-    raw: NonNull<EbSession>,
-    abort: EbAbortFn,
-}
-
-// SAFETY: abort() is the one function that the contract allows on any thread.
-unsafe impl Send for Aborter {}
-
-impl Aborter {
-    /// # Safety
-    /// The session that this came from is still open.
-    pub unsafe fn abort(&self) {
-        // SAFETY: passed on to the caller.
-        unsafe { (self.abort)(self.raw.as_ptr()) }
     }
 }

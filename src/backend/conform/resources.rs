@@ -5,16 +5,20 @@ use super::calls::PROMPTS;
 use super::child::Bench;
 use super::collect::Ask;
 use super::{Check, Checked, Outcome};
+use crate::sense::process;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// How much memory may grow between the 20th and the 100th call.
 const GROWTH_PART: f64 = 0.10;
 const GROWTH_MIB: f64 = 8.0;
+/// What a short call may take beyond what stays, in MiB.
+const BURST_MIB: f64 = 512.0;
 
 pub(super) const CHECKS: &[Check] = &[
     Check::new(
         "memory-growth",
-        "memory does not grow over 100 calls",
+        "memory does not grow over 100 calls, nor for a moment by much",
         "inputs are borrowed for the duration of the call; a run makes thousands of calls in one session",
         memory_growth,
     ),
@@ -36,11 +40,11 @@ pub(super) const CHECKS: &[Check] = &[
     },
 ];
 
-/// Resident memory of this process, in MiB.
-fn rss_mib() -> Result<f64, Outcome> {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let kib = status.lines().find_map(|l| l.strip_prefix("VmRSS:")?.trim().strip_suffix("kB")?.trim().parse().ok());
-    kib.map(|kib: f64| kib / 1024.0).ok_or_else(|| Outcome::skipped("/proc/self/status tells no VmRSS"))
+/// Resident memory of this process now and at its highest, in MiB.
+fn rss_mib() -> Result<(f64, f64), Outcome> {
+    let mib = |key| process::status_mib(Path::new("/proc"), std::process::id(), key);
+    let both = mib("VmRSS:").zip(mib("VmHWM:"));
+    both.ok_or_else(|| Outcome::skipped("/proc/self/status tells no VmRSS and VmHWM"))
 }
 
 fn entries(folder: &str) -> Result<usize, Outcome> {
@@ -49,17 +53,23 @@ fn entries(folder: &str) -> Result<usize, Outcome> {
 
 fn memory_growth(b: &Bench) -> Checked {
     let session = b.open()?;
+    let (_, opened) = rss_mib()?;
     let mut after_20 = 0.0;
     for i in 1..=100 {
         session.well(&Ask::text(&format!("{} {i}", PROMPTS[i % PROMPTS.len()]), 4))?;
         if i == 20 {
-            after_20 = rss_mib()?;
+            (after_20, _) = rss_mib()?;
         }
     }
-    let after_100 = rss_mib()?;
+    let (after_100, peak) = rss_mib()?;
     if after_100 > after_20 * (1.0 + GROWTH_PART) + GROWTH_MIB {
         let seen = format!("resident memory grew from {after_20:.1} MiB after 20 calls to {after_100:.1} after 100");
         return Err(Outcome::failed(seen, "free at the end of a call what it took"));
+    }
+    let burst = peak - opened.max(after_100);
+    if burst > BURST_MIB {
+        let seen = format!("a short call took {burst:.0} MiB for a moment");
+        return Err(Outcome::warning(seen, "allocate in open(), where too little memory is told before a run"));
     }
     Ok(())
 }

@@ -1,49 +1,40 @@
 //! Does each check find what it is there for? The mock backend's source with one line changed, a check that has
 //! to notice. It must not know how checks work.
 
-use crate::common::{Bench, root};
+use crate::common::{Bench, compile, mock, mock_source};
 
 /// Check that must notice, text in `mock.c`, what stands there instead.
 type Mutant = (&'static str, &'static str, &'static str);
 
-/// Compiles `source` and asks the check `id` about it; gives its row of the report.
-fn ask(id: &str, source: &str, param: &str) -> serde_json::Value {
-    let bench = Bench::new();
-    let file = bench.write("mutant.c", source);
-    let out = std::process::Command::new("cc")
-        .args(["-std=c99", "-w", "-shared", "-fPIC", "-I"])
-        .arg(root().join("backends"))
-        .arg(file)
-        .arg("-o")
-        .arg(bench.path().join("mutant.so"))
-        .args(["-lm", "-lpthread"])
-        .output()
-        .unwrap();
-    assert!(out.status.success(), "{id}: {}", String::from_utf8_lossy(&out.stderr));
-    let arguments = ["conform", "./mutant.so", "--json", "--only", id, "--timeout", "10", "--param", param];
-    let out = bench.edgebench(&arguments).output().unwrap();
+/// The row of the check `id` in the report about a plugin.
+fn row(bench: &Bench, id: &str, plugin: &str, params: &[&str]) -> serde_json::Value {
+    let params = params.iter().flat_map(|p| ["--param", p]);
+    let words = ["conform", plugin, "--json", "--only", id, "--timeout", "10"];
+    let out = bench.edgebench(&words.into_iter().chain(params).collect::<Vec<_>>()).output().unwrap();
     let report: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();
     report["checks"].as_array().unwrap().iter().find(|c| c["id"] == id).unwrap().clone()
 }
 
-fn mutated(id: &str, old: &str, new: &str) -> String {
-    let source = std::fs::read_to_string(root().join("backends/mock/mock.c")).unwrap();
-    assert!(source.contains(old), "{id}: mock.c has changed, `{old}` is not there");
-    source.replacen(old, new, 1)
+/// Asks the check `id` about a mutant.
+fn ask(id: &str, old: &str, new: &str, params: &[&str]) -> serde_json::Value {
+    let bench = Bench::new();
+    bench.write("mutant.c", mock_source(old, new));
+    compile(bench.path(), &["-w", "mutant.c", "-o", "mutant.so", "-lm", "-lpthread"]);
+    row(&bench, id, "./mutant.so", params)
 }
 
 fn noticed(mutants: &[Mutant]) {
     for (id, old, new) in mutants {
         // An answer with ends in it, and prompts that take a while.
         let param = if *id == "ignore-eos" { "text=hello" } else { "prefill_us=100" };
-        let check = ask(id, &mutated(id, old, new), param);
+        let check = ask(id, old, new, &[param]);
         let noticed = ["failed", "crashed", "warning"].contains(&check["status"].as_str().unwrap());
         assert!(noticed, "{id} does not notice `{new}`: {check:#}");
     }
 }
 
 const LIFE: &[Mutant] = &[
-    ("probe", "out->device_count = 1;", "out->device_count = 0;"),
+    ("probe", "out->device_count = (uint32_t)n_devices;", "out->device_count = 0;"),
     (
         "extension-unknown",
         "if (offer_score && eb_str_eq(name, EB_EXT_SCORE))",
@@ -229,34 +220,45 @@ fn leaks_are_noticed() {
     noticed(RESOURCES);
 }
 
-/// The mock backend with one device and one rail: `past` is what the device past the last gives, `watts` the power.
-fn with_devices(past: &str, watts: &str) -> String {
-    let before = "static const void *mock_get_extension(eb_str name) {\n";
-    let extensions = format!(
-        "static eb_status get(uint32_t i, eb_device *out, eb_error *error) {{
-            if (i > 0) return {past};
-            out->name = str(\"NPU\");
-            return EB_OK;
-        }}
-        static eb_str rail(uint32_t i) {{ return str(i ? \"\" : \"NPU\"); }}
-        static eb_status watt(uint32_t i, double *w, eb_error *error) {{ *w = {watts}; return EB_OK; }}
-        static const eb_device_v1 device = {{sizeof device, 0, get}};
-        static const eb_power_v1 power = {{sizeof power, 1, rail, watt}};
-        {before}
-        if (eb_str_eq(name, EB_EXT_DEVICE)) return &device;
-        if (eb_str_eq(name, EB_EXT_POWER)) return &power;\n"
-    );
-    mutated("devices", before, &extensions)
+#[test]
+fn a_device_beyond_the_last_and_one_without_memory_are_noticed() {
+    let past = ("if (index >= n_devices)", "if (index > n_devices)");
+    let full = ("out->memory_free_bytes = device_memory / 2;", "out->memory_free_bytes = device_memory * 2;");
+    for (old, new) in [past, full] {
+        let check = ask("device", old, new, &[]);
+        assert_eq!(check["status"], "failed", "{new}: {check:#}");
+    }
 }
 
 #[test]
-fn devices_and_rails_are_checked_where_they_are_offered() {
-    let sound = with_devices("eb_fail(error, EB_ERR_INVALID, \"no such device\")", "2.5");
-    let broken = with_devices("EB_OK", "-1");
-    for id in ["device", "power"] {
-        let check = ask(id, &sound, "seed=1");
-        assert_eq!(check["status"], "success", "{check:#}");
-        let check = ask(id, &broken, "seed=1");
+fn rails_are_read_alone_and_while_the_model_runs() {
+    // With 2 ms per token, answers are long enough to be overlapped.
+    let of = |params: &[&str]| row(&Bench::new(), "power", mock().to_str().unwrap(), params);
+    let slow = "token_us=2000";
+    assert_eq!(of(&[slow])["status"], "skipped");
+    let check = of(&[slow, "power=NPU:2.5,DDR:0.5", "power_ramp_mw=100"]);
+    assert_eq!(check["status"], "success", "{check:#}");
+    for (power, words) in [("NPU:-1", "reads -1 W"), ("NPU:nan", "reads NaN W"), ("NPU:2500000", "reads 2500000 W")] {
+        let check = of(&[slow, &format!("power={power}")]);
         assert_eq!(check["status"], "failed", "{check:#}");
+        assert!(check["message"].as_str().unwrap().contains(words), "{check:#}");
     }
+    let check = of(&[slow, "power=NPU:1", "power_block_us=5000"]);
+    assert_eq!(check["status"], "warning", "{check:#}");
+
+    let rail = "NPU:1";
+    let waits = ("    pause_us(power_block_us);", "    while (last_session && last_session->busy) pause_us(1000);");
+    let busy = |source: String| {
+        source
+            .replacen("static int offer_score = 1;", "static int offer_score = 1; static eb_session *last_session;", 1)
+            .replacen("int score, tokenizer, fault;", "int score, tokenizer, fault; volatile int busy;", 1)
+            .replacen("    *out = m;\n", "    *out = last_session = m;\n", 1)
+            .replacen("    m->aborted = 0;\n    status", "    m->aborted = 0; m->busy = 1;\n    status", 1)
+            .replacen("    return m->aborted ? eb_fail", "    m->busy = 0; return m->aborted ? eb_fail", 1)
+    };
+    let bench = Bench::new();
+    bench.write("mutant.c", busy(mock_source(waits.0, waits.1)));
+    compile(bench.path(), &["-w", "mutant.c", "-o", "mutant.so", "-lm", "-lpthread"]);
+    let check = row(&bench, "power", "./mutant.so", &[slow, &format!("power={rail}")]);
+    assert!(check["message"].as_str().unwrap().contains("never wait for generate() to end"), "{check:#}");
 }
