@@ -4,10 +4,12 @@ use argh::FromArgs;
 use edgebench::backend::conform::child;
 use edgebench::backend::host;
 use edgebench::conform;
+use edgebench::job::Gate;
 use edgebench::probe;
 use edgebench::problem::Problem;
 use edgebench::sense::bandwidth;
-use edgebench::story::{rank, table};
+use edgebench::story::run_folder::Run;
+use edgebench::story::{compare, rank, table};
 use edgebench::testcase::plan::Plan;
 use edgebench::testcase::run::{self, RunError, Verbosity};
 use std::path::PathBuf;
@@ -42,8 +44,9 @@ struct Arguments {
 #[derive(FromArgs)]
 #[argh(subcommand)]
 enum Command {
-    Run(Run),
+    Run(RunJob),
     Check(Check),
+    Compare(Compare),
     Probe(Probe),
     Conform(Conform),
     Version(Version),
@@ -52,7 +55,7 @@ enum Command {
 #[derive(FromArgs)]
 /// Run a job: every object with every task, each in its own process.
 #[argh(subcommand, name = "run")]
-struct Run {
+struct RunJob {
     /// the job file (TOML)
     #[argh(positional)]
     job: PathBuf,
@@ -80,6 +83,28 @@ struct Check {
     /// the job file (TOML)
     #[argh(positional)]
     job: PathBuf,
+}
+
+#[derive(FromArgs)]
+/// Did it get worse? Two runs of the same tasks on the same board, record by record.
+#[argh(
+    subcommand,
+    name = "compare",
+    note = "A change counts only if it is significant and beyond its threshold: [gate] of the new run's job,\nor acc -1 pp, decode_tok_s -5 %, ttft_ms and e2e_ms +10 %.",
+    error_code(0, "no regression"),
+    error_code(1, "a regression"),
+    error_code(2, "not comparable: another board or data, a case missing or not valid")
+)]
+struct Compare {
+    /// the folder of the run before
+    #[argh(positional)]
+    base: PathBuf,
+    /// the folder of the run after
+    #[argh(positional)]
+    new: PathBuf,
+    /// text (default), md, json or junit
+    #[argh(option, default = "String::from(\"text\")")]
+    format: String,
 }
 
 #[derive(FromArgs)]
@@ -143,6 +168,7 @@ fn main() -> ExitCode {
         Ok(Arguments { command }) => ExitCode::from(match command {
             Command::Run(run) => run_job(&run),
             Command::Check(check) => check_job(&check),
+            Command::Compare(arguments) => compare_runs(&arguments),
             Command::Probe(arguments) => look_at_board(&arguments),
             Command::Conform(arguments) => check_plugin(&arguments),
             Command::Version(_) => version(),
@@ -191,6 +217,33 @@ fn check_job(arguments: &Check) -> u8 {
     }
 }
 
+fn compare_runs(arguments: &Compare) -> u8 {
+    let refuse = |e: String| {
+        eprintln!("edgebench: {e}");
+        REFUSED
+    };
+    let formats = compare::Format::ALL;
+    let Some((_, format)) = formats.iter().find(|(word, _)| *word == arguments.format) else {
+        let words: Vec<&str> = formats.iter().map(|(word, _)| *word).collect();
+        return refuse(format!("--format {}: there is {}", arguments.format, words.join(", ")));
+    };
+    let (base, new) = match (Run::read(&arguments.base), Run::read(&arguments.new)) {
+        (Ok(base), Ok(new)) => (base, new),
+        (Err(e), _) | (_, Err(e)) => return refuse(e),
+    };
+    match compare::compare(&base, &new, &Gate::of_job(&new.manifest.job_text)) {
+        Err(e) => refuse(e),
+        Ok(comparison) => {
+            println!("{}", compare::print(&comparison, *format));
+            match () {
+                () if !comparison.not_comparable.is_empty() => REFUSED,
+                () if comparison.regressed() => FAILED,
+                () => OK,
+            }
+        }
+    }
+}
+
 fn look_at_board(arguments: &Probe) -> u8 {
     let request = probe::Request { json: arguments.json, model: arguments.model.as_deref(), params: &arguments.param };
     match probe::run(&request) {
@@ -221,7 +274,7 @@ fn check_plugin(arguments: &Conform) -> u8 {
     }
 }
 
-fn run_job(arguments: &Run) -> u8 {
+fn run_job(arguments: &RunJob) -> u8 {
     let mut plan = match Plan::load(&arguments.job) {
         Err(problems) => return complain(&problems),
         Ok(plan) => plan,

@@ -1,12 +1,14 @@
 //! `job.toml` → `Job`: objects (swept into instances) and tasks, with every problem of the file found at once.
 //! It owns the words of the job file and must not know how anything is run.
 //!
-//! `read` turns TOML into these types, `measure` its part about sampling, power and limits; `toml` is the table reader that remembers lines.
+//! `read` turns TOML into these types, `measure` its part about sampling, power and limits, `gate` about regressions; `toml` is the table reader that remembers lines.
 
+mod gate;
 mod measure;
 mod read;
 mod toml;
 
+pub use gate::Gate;
 pub use measure::{Cooldown, Limits, Measure, Power, PowerSource};
 
 use crate::problem::Problem;

@@ -1,6 +1,7 @@
 //! The words of the job file: which keys there are, what they may hold, and what they default to.
 //! It must not know how anything is run, and opens no file but to see whether it is there.
 
+use super::gate;
 use super::measure;
 use super::toml::{Source, Table, Value, distance};
 use super::*;
@@ -67,6 +68,10 @@ fn read(source: &Source, absolute: &Path) -> Option<Job> {
     }
     if let Some(table) = root.get("verdict").and_then(|v| v.table("[verdict]")) {
         job.measure.limits = measure::limits(table);
+    }
+    if let Some(table) = root.get("gate").and_then(|v| v.table("[gate]")) {
+        // Only `compare` uses it, from the manifest's copy of the job; here it is checked.
+        gate::read(table);
     }
     if let Some(table) = root.get("rank").and_then(|v| v.table("[rank]")) {
         job.rank_by = rank(table);

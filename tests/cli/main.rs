@@ -3,6 +3,7 @@
 mod board;
 mod check;
 mod common;
+mod compare;
 mod conform;
 mod faults;
 #[cfg(feature = "llama")]

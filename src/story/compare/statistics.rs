@@ -1,0 +1,138 @@
+//! Tests of a difference between two runs over the same records. Pure.
+
+/// Resamples of a bootstrap.
+const RESAMPLES: usize = 2000;
+
+/// McNemar's exact test: of `worse + better` records that changed sides, is the split what a fair coin gives?
+/// Two-sided p (Q. McNemar, 1947; exact binomial form, e.g. Fay 2010).
+pub fn mcnemar(worse: u64, better: u64) -> f64 {
+    let n = worse + better;
+    let k = worse.min(better);
+    // Sum of C(n, i) / 2^n for i ≤ k, in logarithms, because 2^n overflows.
+    let ln_half_n = n as f64 * 0.5f64.ln();
+    let (mut ln_choose, mut tail) = (0.0f64, 0.0f64);
+    for i in 0..=k {
+        tail += (ln_choose + ln_half_n).exp();
+        ln_choose += ((n - i) as f64).ln() - ((i + 1) as f64).ln();
+    }
+    (2.0 * tail).min(1.0)
+}
+
+/// A change of a ratio scale (ms, tokens/s) over the same records: how much in %, its 95 % interval, and p.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Change {
+    pub percent: f64,
+    pub lo: f64,
+    pub hi: f64,
+    pub p: f64,
+}
+
+/// Paired bootstrap (B. Efron, 1979; percentile interval) of the mean log ratio new / base over `pairs`. `None` with
+/// fewer than two pairs. p is twice the share of resamples on the other side of no change, at least 1 / resamples.
+pub fn paired_change(pairs: &[(f64, f64)]) -> Option<Change> {
+    let ratios: Vec<f64> = pairs.iter().filter(|(a, b)| *a > 0.0 && *b > 0.0).map(|(a, b)| (b / a).ln()).collect();
+    if ratios.len() < 2 {
+        return None;
+    }
+    let mean = |sum: f64| sum / ratios.len() as f64;
+    let observed = mean(ratios.iter().sum());
+    let mut random = SplitMix(0x5eed);
+    let mut means: Vec<f64> =
+        (0..RESAMPLES).map(|_| mean((0..ratios.len()).map(|_| ratios[random.below(ratios.len())]).sum())).collect();
+    means.sort_unstable_by(f64::total_cmp);
+    let below = means.partition_point(|m| *m < 0.0) as f64;
+    let not_above = means.partition_point(|m| *m <= 0.0) as f64;
+    let n = RESAMPLES as f64;
+    // No change at all, in every resample, is p = 1 and not 0.
+    let p = (2.0 * not_above.min(n - below) / n).clamp(1.0 / n, 1.0);
+    let percent = |log: f64| (log.exp() - 1.0) * 100.0;
+    let at = |share: f64| means[((share * n) as usize).min(RESAMPLES - 1)];
+    Some(Change { percent: percent(observed), lo: percent(at(0.025)), hi: percent(at(0.975)), p })
+}
+
+/// Holm's correction (S. Holm, 1979): p values that hold for all tests together, in the order given.
+pub fn holm(p: &[f64]) -> Vec<f64> {
+    let mut order: Vec<usize> = (0..p.len()).collect();
+    order.sort_by(|a, b| p[*a].total_cmp(&p[*b]));
+    let (mut adjusted, mut largest) = (vec![1.0; p.len()], 0.0f64);
+    for (rank, &i) in order.iter().enumerate() {
+        largest = largest.max((p[i] * (p.len() - rank) as f64).min(1.0));
+        adjusted[i] = largest;
+    }
+    adjusted
+}
+
+/// SplitMix64 (G. Steele et al., 2014): small, and the same numbers everywhere.
+struct SplitMix(u64);
+
+impl SplitMix {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e3779b97f4a7c15);
+        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58476d1ce4e5b9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94d049bb133111eb);
+        z ^ (z >> 31)
+    }
+
+    /// Evenly from 0 to `n` − 1 (the multiply-shift method; its bias is below n / 2^64).
+    fn below(&mut self, n: usize) -> usize {
+        ((u128::from(self.next()) * n as u128) >> 64) as usize
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mcnemar_is_the_exact_binomial() {
+        // scipy.stats.binomtest(1, 10).pvalue and (30, 100).pvalue
+        assert!((mcnemar(1, 9) - 0.021484375).abs() < 1e-12);
+        assert!((mcnemar(70, 30) - 7.85013964559367e-5).abs() < 1e-12);
+        assert_eq!((mcnemar(0, 0), mcnemar(5, 5)), (1.0, 1.0));
+        assert!(mcnemar(4000, 1000) < 1e-300 && mcnemar(4000, 1000) >= 0.0);
+    }
+
+    #[test]
+    fn holm_is_the_textbooks() {
+        assert_eq!(holm(&[0.01, 0.04, 0.03]), [0.03, 0.06, 0.06]);
+        assert!(holm(&[]).is_empty());
+    }
+
+    #[test]
+    fn a_change_is_found_with_its_size() {
+        let pairs: Vec<(f64, f64)> =
+            (0..100).map(|i| (100.0 + i as f64, (100.0 + i as f64) * 1.1 + (i % 7) as f64)).collect();
+        let change = paired_change(&pairs).unwrap();
+        assert!(change.lo > 10.0 && change.hi < 13.0 && change.p < 0.01, "{change:?}");
+        let same: Vec<(f64, f64)> = (0..100).map(|i| (5.0 + i as f64, 5.0 + i as f64)).collect();
+        assert_eq!(paired_change(&same).unwrap(), Change { percent: 0.0, lo: 0.0, hi: 0.0, p: 1.0 });
+        assert_eq!(paired_change(&[(1.0, 2.0)]), None);
+    }
+
+    /// Identical models whose answers differ by chance, and a planted drop of 5 points, at n = 500.
+    #[test]
+    fn false_alarms_are_rare_and_a_drop_of_five_points_is_seen() {
+        let mut random = SplitMix(7);
+        let mut chance = |p: f64| (random.next() as f64 / u64::MAX as f64) < p;
+        let mut share = |drop: f64| {
+            let alarms = (0..400).filter(|_| {
+                let (mut worse, mut better) = (0, 0);
+                for _ in 0..500 {
+                    // One record in fifty changes sides by itself.
+                    let flips = chance(0.02);
+                    if flips && chance(0.5) {
+                        worse += 1
+                    } else if flips {
+                        better += 1
+                    }
+                    worse += u64::from(chance(drop));
+                }
+                let points = (better as f64 - worse as f64) / 5.0;
+                mcnemar(worse, better) < 0.05 && points < -1.0
+            });
+            alarms.count() as f64 / 400.0
+        };
+        assert!(share(0.0) <= 0.05);
+        assert!(share(0.05) >= 0.8);
+    }
+}
