@@ -13,6 +13,7 @@
 //! | `sense` | what `/proc` and `/sys` tell |
 //! | `job` | `job.toml` → objects × tasks |
 //! | `results` | files and columns of a run folder |
+//! | `pattern` | names on the command line |
 //! | `clock` | the one clock of every measurement |
 //! | `problem` | the sentence in which every defect of the input is told |
 
@@ -20,6 +21,7 @@ pub mod backend;
 mod clock;
 pub mod conform;
 pub mod job;
+mod pattern;
 pub mod probe;
 pub mod problem;
 pub mod results;

@@ -9,7 +9,7 @@ use edgebench::probe;
 use edgebench::problem::Problem;
 use edgebench::sense::bandwidth;
 use edgebench::story::run_folder::Run;
-use edgebench::story::{compare, rank, table};
+use edgebench::story::{boards, compare, rank, table};
 use edgebench::testcase::plan::Plan;
 use edgebench::testcase::run::{self, RunError, Verbosity};
 use std::path::PathBuf;
@@ -46,6 +46,7 @@ struct Arguments {
 enum Command {
     Run(RunJob),
     Check(Check),
+    Rank(Rank),
     Compare(Compare),
     Probe(Probe),
     Conform(Conform),
@@ -83,6 +84,37 @@ struct Check {
     /// the job file (TOML)
     #[argh(positional)]
     job: PathBuf,
+}
+
+#[derive(FromArgs)]
+/// A leaderboard over any number of runs: like boards with like.
+#[argh(
+    subcommand,
+    name = "rank",
+    note = "Places with overlapping accuracy intervals share a rank. ◆: on the Pareto front of quality, speed, energy\nand memory. ✗: not valid, ?: could not be judged."
+)]
+struct Rank {
+    /// folders of runs
+    #[argh(positional)]
+    runs: Vec<PathBuf>,
+    /// sort by this column: "acc desc"; may be repeated; default: acc, then speed
+    #[argh(option, arg_name = "column order")]
+    by: Vec<String>,
+    /// only rows whose column fits: task=compare, model='*q4*'; may be repeated
+    #[argh(option, arg_name = "column=pat")]
+    filter: Vec<String>,
+    /// show this column of cases.csv instead of the usual ones; may be repeated
+    #[argh(option)]
+    column: Vec<String>,
+    /// leave out rows that are not valid
+    #[argh(switch)]
+    valid_only: bool,
+    /// all boards in one leaderboard
+    #[argh(switch)]
+    across: bool,
+    /// table (default), md, csv or json
+    #[argh(option, default = "String::from(\"table\")")]
+    format: String,
 }
 
 #[derive(FromArgs)]
@@ -168,6 +200,7 @@ fn main() -> ExitCode {
         Ok(Arguments { command }) => ExitCode::from(match command {
             Command::Run(run) => run_job(&run),
             Command::Check(check) => check_job(&check),
+            Command::Rank(arguments) => rank_runs(&arguments),
             Command::Compare(arguments) => compare_runs(&arguments),
             Command::Probe(arguments) => look_at_board(&arguments),
             Command::Conform(arguments) => check_plugin(&arguments),
@@ -217,15 +250,51 @@ fn check_job(arguments: &Check) -> u8 {
     }
 }
 
+fn rank_runs(arguments: &Rank) -> u8 {
+    match ranked(arguments) {
+        Ok(text) => {
+            println!("{text}");
+            OK
+        }
+        Err(e) => {
+            eprintln!("edgebench: {e}");
+            REFUSED
+        }
+    }
+}
+
+fn ranked(arguments: &Rank) -> Result<String, String> {
+    if arguments.runs.is_empty() {
+        return Err("rank: give the folders of runs".to_owned());
+    }
+    let format = word("--format", &arguments.format, boards::Format::ALL)?;
+    let runs: Vec<Run> = arguments.runs.iter().map(|folder| Run::read(folder)).collect::<Result<_, _>>()?;
+    let pair = |text: &String| {
+        let (column, pattern) = text.split_once('=').ok_or(format!("--filter {text}: write it like task=compare"))?;
+        Ok((column.to_owned(), pattern.to_owned()))
+    };
+    let by: Vec<&str> = arguments.by.iter().map(String::as_str).collect();
+    let keys = if by.is_empty() { rank::default_keys() } else { rank::keys(&by)? };
+    let filters = arguments.filter.iter().map(pair).collect::<Result<_, String>>()?;
+    let wanted = boards::Wanted { keys, filters, valid_only: arguments.valid_only, across: arguments.across };
+    Ok(boards::print(&boards::boards(&runs, &wanted), &arguments.column, format))
+}
+
+/// The value that goes with a word of the command line.
+fn word<T: Copy>(option: &str, text: &str, words: &[(&str, T)]) -> Result<T, String> {
+    let found = words.iter().find(|(word, _)| *word == text).map(|(_, value)| *value);
+    let known: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
+    found.ok_or_else(|| format!("{option} {text}: there is {}", known.join(", ")))
+}
+
 fn compare_runs(arguments: &Compare) -> u8 {
     let refuse = |e: String| {
         eprintln!("edgebench: {e}");
         REFUSED
     };
-    let formats = compare::Format::ALL;
-    let Some((_, format)) = formats.iter().find(|(word, _)| *word == arguments.format) else {
-        let words: Vec<&str> = formats.iter().map(|(word, _)| *word).collect();
-        return refuse(format!("--format {}: there is {}", arguments.format, words.join(", ")));
+    let format = match word("--format", &arguments.format, compare::Format::ALL) {
+        Ok(format) => format,
+        Err(e) => return refuse(e),
     };
     let (base, new) = match (Run::read(&arguments.base), Run::read(&arguments.new)) {
         (Ok(base), Ok(new)) => (base, new),
@@ -234,7 +303,7 @@ fn compare_runs(arguments: &Compare) -> u8 {
     match compare::compare(&base, &new, &Gate::of_job(&new.manifest.job_text)) {
         Err(e) => refuse(e),
         Ok(comparison) => {
-            println!("{}", compare::print(&comparison, *format));
+            println!("{}", compare::print(&comparison, format));
             match () {
                 () if !comparison.not_comparable.is_empty() => REFUSED,
                 () if comparison.regressed() => FAILED,

@@ -8,7 +8,7 @@ use crate::backend::conform::{Check, Outcome, Status, checks};
 use crate::backend::hosts::built_in;
 use crate::backend::loader::is_path;
 use crate::job::path_param;
-use crate::testcase::plan::fits;
+use crate::pattern::fits;
 use runner::Ran;
 use serde::Serialize;
 use std::path::{Path, PathBuf, absolute};

@@ -1,5 +1,6 @@
 //! The story: what is made of results. It reads rows of cases.csv and does no process work.
 
+pub mod boards;
 pub mod compare;
 pub mod rank;
 pub mod run_folder;

@@ -47,6 +47,18 @@ pub fn default_keys() -> Vec<SortKey> {
     vec![key("acc", true), key("decode_tok_s", true), key("e2e_ms_p50", false)]
 }
 
+/// `acc desc` and so on, as on the command line.
+pub fn keys(words: &[&str]) -> Result<Vec<SortKey>, String> {
+    let key = |text: &&str| {
+        let (column, order) = text.trim().split_once(char::is_whitespace).unwrap_or((text.trim(), ""));
+        match order.trim() {
+            "asc" | "desc" => Ok(SortKey { column: column.to_owned(), descending: order.trim() == "desc" }),
+            _ => Err(format!("--by {text}: write it like \"{column} desc\" or \"{column} asc\"")),
+        }
+    };
+    words.iter().map(key).collect()
+}
+
 /// Instances in order. Whoever failed more cases comes later; a missing value comes last.
 pub fn leaderboard(rows: &[CaseRow], keys: &[SortKey]) -> Vec<Place> {
     let mut places: Vec<Place> = Vec::new();
@@ -57,10 +69,13 @@ pub fn leaderboard(rows: &[CaseRow], keys: &[SortKey]) -> Vec<Place> {
             None => places.push(Place { rows: vec![row.clone()] }),
         }
     }
-    places.sort_by(|a, b| {
-        keys.iter().map(|key| compare(a, b, key)).fold(a.failed().cmp(&b.failed()), std::cmp::Ordering::then)
-    });
+    places.sort_by(|a, b| order(a, b, keys));
     places
+}
+
+/// Which of two places comes first.
+pub fn order(a: &Place, b: &Place, keys: &[SortKey]) -> std::cmp::Ordering {
+    keys.iter().map(|key| compare(a, b, key)).fold(a.failed().cmp(&b.failed()), std::cmp::Ordering::then)
 }
 
 fn compare(a: &Place, b: &Place, key: &SortKey) -> std::cmp::Ordering {

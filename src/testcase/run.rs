@@ -100,7 +100,7 @@ pub fn run(plan: &Plan, folder: &Path, verbosity: Verbosity, resume: bool) -> Re
     }
     let job = &plan.job;
     let signal = catch_signals()?;
-    let mut manifest = Manifest::start(job, Board::read(Path::new("/sys"), Path::new("/proc")))?;
+    let mut manifest = Manifest::start(job, Board::read(&sensors::root().join("sys"), &sensors::root().join("proc")))?;
     manifest.n_cases = plan.cases.len();
     let mut rows = Vec::with_capacity(plan.cases.len());
     if goes_on {

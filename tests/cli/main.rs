@@ -12,6 +12,7 @@ mod llama;
 mod ort;
 mod plugins;
 mod probe;
+mod rank;
 mod real;
 mod resume;
 mod run;

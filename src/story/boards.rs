@@ -1,0 +1,164 @@
+//! Leaderboards over runs and boards: like with like, unless asked; who is tied with whom, and who is beaten by nobody.
+//! It must not know how a table is drawn.
+
+mod print;
+
+pub use print::{Format, print};
+
+use super::rank::{Place, leaderboard};
+use super::run_folder::Run;
+use crate::job::SortKey;
+use crate::pattern::fits;
+use crate::results::CaseRow;
+
+/// One leaderboard: places whose figures may be put side by side.
+#[derive(Debug)]
+pub struct Board {
+    /// `Raspberry Pi 5, 4 × Cortex-A76, kernel 6.6.31, performance`; empty when boards are mixed.
+    pub title: String,
+    pub places: Vec<Ranked>,
+}
+
+/// A place with what can be said of it beside the others.
+#[derive(Debug)]
+pub struct Ranked {
+    pub place: Place,
+    /// The run that it is from.
+    pub run: String,
+    /// The board, where boards are mixed.
+    pub board: String,
+    /// From 1; who is tied with the place before has its rank.
+    pub rank: usize,
+    /// Nobody is at least as good in everything and better in something.
+    pub pareto: bool,
+}
+
+/// What is wanted of the rows.
+#[derive(Debug, Default)]
+pub struct Wanted {
+    pub keys: Vec<SortKey>,
+    /// Column and pattern, all of which a row has to fit.
+    pub filters: Vec<(String, String)>,
+    /// Without rows that are not valid.
+    pub valid_only: bool,
+    /// All boards in one leaderboard.
+    pub across: bool,
+}
+
+/// Figures of a Pareto front: quality, speed, energy, memory. The first of each group that all places have counts.
+const GROUPS: &[&[(&str, bool)]] = &[
+    &[("acc", true)],
+    &[("decode_tok_s", true), ("records_s", true)],
+    &[("energy_j_per_token", false), ("energy_j_per_record", false)],
+    &[("rss_peak_mib", false)],
+];
+
+/// Puts the rows of all `runs` in order.
+pub fn boards(runs: &[Run], wanted: &Wanted) -> Vec<Board> {
+    let mut groups: Vec<(String, Vec<&Run>)> = Vec::new();
+    for run in runs {
+        let key = if wanted.across { String::new() } else { title(run) };
+        match groups.iter_mut().find(|(k, _)| *k == key) {
+            Some((_, group)) => group.push(run),
+            None => groups.push((key, vec![run])),
+        }
+    }
+    groups.into_iter().map(|(title, runs)| board(title, &runs, wanted)).collect()
+}
+
+/// The fingerprint in a line.
+fn title(run: &Run) -> String {
+    let parts: Vec<String> = run.fingerprint().into_iter().map(|(_, v)| v).filter(|v| !v.is_empty()).collect();
+    parts.join(", ")
+}
+
+fn board(title: String, runs: &[&Run], wanted: &Wanted) -> Board {
+    let mut places = Vec::new();
+    for run in runs {
+        let rows: Vec<CaseRow> = run.rows.iter().filter(|r| is_wanted(r, wanted)).cloned().collect();
+        let name = run.folder.file_name().map_or(String::new(), |n| n.to_string_lossy().into_owned());
+        let board = if wanted.across { self::title(run) } else { String::new() };
+        places.extend(leaderboard(&rows, &wanted.keys).into_iter().map(|p| (p, name.clone(), board.clone())));
+    }
+    places.sort_by(|a, b| super::rank::order(&a.0, &b.0, &wanted.keys));
+    let front = pareto(&places.iter().map(|p| &p.0).collect::<Vec<_>>());
+    let ranked = places.into_iter().zip(front).map(|((place, run, board), pareto)| Ranked {
+        place,
+        run,
+        board,
+        rank: 0,
+        pareto,
+    });
+    let mut places: Vec<Ranked> = ranked.collect();
+    let by_quality = wanted.keys.first().is_some_and(|k| k.column == "acc");
+    for i in 0..places.len() {
+        let tied = i > 0 && by_quality && overlap(&places[i - 1].place, &places[i].place);
+        places[i].rank = if tied { places[i - 1].rank } else { i + 1 };
+    }
+    Board { title, places }
+}
+
+fn is_wanted(row: &CaseRow, wanted: &Wanted) -> bool {
+    let matches = |(column, value): &(String, String)| fits(value, row.get(column));
+    wanted.filters.iter().all(matches) && !(wanted.valid_only && row.get("valid") == "no")
+}
+
+/// Do the accuracies' 95 % intervals overlap? Over several tasks: those of their means, as independent.
+fn overlap(a: &Place, b: &Place) -> bool {
+    let interval = |p: &Place| -> Option<(f64, f64)> {
+        let n = p.rows.len() as f64;
+        let mean = p.number("acc")?;
+        let half = |column: &str, sign: f64| -> Option<f64> {
+            let parts: Option<Vec<f64>> =
+                p.rows.iter().map(|r| Some(sign * (r.number(column)? - r.number("acc")?))).collect();
+            Some(parts?.iter().map(|h| h * h).sum::<f64>().sqrt() / n)
+        };
+        Some((mean - half("acc_lo", -1.0)?, mean + half("acc_hi", 1.0)?))
+    };
+    match (interval(a), interval(b)) {
+        (Some((alo, ahi)), Some((blo, bhi))) => alo <= bhi && blo <= ahi,
+        _ => false,
+    }
+}
+
+/// Which places nobody dominates.
+fn pareto(places: &[&Place]) -> Vec<bool> {
+    let all = |column: &&(&str, bool)| places.iter().all(|p| p.number(column.0).is_some());
+    let figures: Vec<(&str, bool)> = GROUPS.iter().filter_map(|g| g.iter().find(all).copied()).collect();
+    let worth = |p: &Place, (column, up): (&str, bool)| p.number(column).map_or(f64::MIN, |v| if up { v } else { -v });
+    let dominates = |a: &Place, b: &Place| {
+        let pairs: Vec<(f64, f64)> = figures.iter().map(|f| (worth(a, *f), worth(b, *f))).collect();
+        pairs.iter().all(|(a, b)| a >= b) && pairs.iter().any(|(a, b)| a > b)
+    };
+    let on_front =
+        |p: &&Place| p.failed() == 0 && !places.iter().any(|other| other.failed() == 0 && dominates(other, p));
+    places.iter().map(|p| figures.len() > 1 && on_front(p)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn place(figures: &[(&str, &str)]) -> Place {
+        let mut row = CaseRow::default();
+        row.set("status", "ok");
+        figures.iter().for_each(|(c, v)| row.set(c, *v));
+        Place { rows: vec![row] }
+    }
+
+    #[test]
+    fn the_front_holds_whoever_is_not_beaten_in_everything() {
+        let fast = place(&[("acc", "0.5"), ("decode_tok_s", "90"), ("rss_peak_mib", "100")]);
+        let good = place(&[("acc", "0.9"), ("decode_tok_s", "30"), ("rss_peak_mib", "300")]);
+        let poor = place(&[("acc", "0.5"), ("decode_tok_s", "80"), ("rss_peak_mib", "100")]);
+        assert_eq!(pareto(&[&fast, &good, &poor]), [true, true, false]);
+    }
+
+    #[test]
+    fn overlapping_intervals_are_a_tie() {
+        let interval = |acc, lo, hi| place(&[("acc", acc), ("acc_lo", lo), ("acc_hi", hi)]);
+        let a = interval("0.80", "0.75", "0.85");
+        assert!(overlap(&a, &interval("0.72", "0.66", "0.77")));
+        assert!(!overlap(&a, &interval("0.60", "0.55", "0.66")));
+    }
+}
