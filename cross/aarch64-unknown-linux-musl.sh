@@ -6,11 +6,10 @@ QEMU=qemu-aarch64-static
 
 # Exports what llama.cpp's build needs for variant $1.
 variant() {
-    export CMAKE_PROJECT_TOP_LEVEL_INCLUDES="$ROOT/cross/arch.cmake"
     case "$1" in
     armv8.0) export EB_ARM_ARCH=armv8-a ;;
     armv8.2-dotprod) export EB_ARM_ARCH=armv8.2-a+dotprod+fp16 ;;
-    armv8.6-i8mm) export EB_ARM_ARCH=armv8.6-a+dotprod+fp16+i8mm ;;
+    armv8.6-i8mm) export EB_ARM_ARCH=armv8.2-a+dotprod+fp16+i8mm ;;
     *) return 1 ;;
     esac
 }

@@ -6,9 +6,8 @@ QEMU=qemu-arm-static
 
 # Exports what llama.cpp's build needs for variant $1.
 variant() {
-    export CMAKE_PROJECT_TOP_LEVEL_INCLUDES="$ROOT/cross/arch.cmake"
     case "$1" in
-    armv7-neon) export EB_ARM_ARCH=armv7-a+neon-vfpv4 ;;
+    armv7-neon) export EB_CPU=generic+v7a+neon+vfp4 ;;
     *) return 1 ;;
     esac
 }

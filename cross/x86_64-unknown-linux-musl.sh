@@ -6,11 +6,11 @@ QEMU=
 
 # Exports what llama.cpp's build needs for variant $1. Instructions that are not named are off in a cross build.
 variant() {
-    unset GGML_SSE42 GGML_AVX GGML_AVX2 GGML_FMA GGML_F16C GGML_BMI2 GGML_AVX512
     case "$1" in
     sse42) export GGML_SSE42=ON ;;
     avx2) export GGML_SSE42=ON GGML_AVX=ON GGML_AVX2=ON GGML_FMA=ON GGML_F16C=ON GGML_BMI2=ON ;;
-    avx512) export GGML_SSE42=ON GGML_AVX=ON GGML_AVX2=ON GGML_FMA=ON GGML_F16C=ON GGML_BMI2=ON GGML_AVX512=ON ;;
+    # Ice Lake, Zen 4 and later.
+    avx512) variant avx2 && export GGML_AVX512=ON GGML_AVX512_VBMI=ON GGML_AVX512_VNNI=ON ;;
     *) return 1 ;;
     esac
 }

@@ -273,7 +273,7 @@ fn features(cpuinfo: &str) -> Vec<String> {
     FEATURES.iter().filter(|f| words.contains(f)).map(|f| (*f).to_owned()).collect()
 }
 
-#[cfg(feature = "llama")]
+#[cfg(feature = "gguf")]
 fn fit(model: &Path, params: &[String]) -> Result<Fit, String> {
     let pairs: Vec<(String, String)> = params
         .iter()
@@ -294,7 +294,7 @@ fn fit(model: &Path, params: &[String]) -> Result<Fit, String> {
     })
 }
 
-#[cfg(not(feature = "llama"))]
+#[cfg(not(feature = "gguf"))]
 fn fit(model: &Path, _params: &[String]) -> Result<Fit, String> {
     Err(format!("{}: this build has no llama.cpp, whose memory it would estimate; use the full one", model.display()))
 }
