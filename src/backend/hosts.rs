@@ -5,14 +5,17 @@
 //! processors; so it carries hosts as files: `plugin-glibc`, `plugin-musl`, `llama-<variant>`. An ordinary build
 //! carries none.
 
+mod describe;
 mod start;
 pub mod variant;
 
+pub use describe::{Description, HostReport, TRIAL_ARGUMENT, describe};
 pub use start::{Way, spawn};
 
 use super::elf::{self, Libc};
 use super::loader::is_path;
-use std::io;
+use lz4_flex::frame::FrameDecoder;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
@@ -20,7 +23,28 @@ use std::sync::OnceLock;
 #[derive(Debug)]
 pub struct Embedded {
     pub name: &'static str,
-    pub bytes: &'static [u8],
+    /// An LZ4 frame.
+    packed: &'static [u8],
+}
+
+impl Embedded {
+    /// The program's bytes.
+    fn unpack(&self) -> impl Read {
+        FrameDecoder::new(self.packed)
+    }
+
+    /// The dynamic loader that it asks for; `None` when it is static.
+    fn loader(&self) -> Option<PathBuf> {
+        // Headers and the loader's name are at the start of the file.
+        let mut start = Vec::new();
+        self.unpack().take(16 << 10).read_to_end(&mut start).ok()?;
+        elf::interpreter(&start).map(PathBuf::from)
+    }
+
+    /// The dynamic loader that it asks for and this board does not have. A runner brings its own.
+    fn missing_loader(&self) -> Option<PathBuf> {
+        self.loader().filter(|l| !l.exists() && std::env::var_os(start::RUNNER).is_none())
+    }
 }
 
 include!(concat!(env!("OUT_DIR"), "/embedded.rs"));
@@ -101,11 +125,8 @@ fn plugin_host(path: &Path) -> io::Result<String> {
         }
         // It fits any: whichever loader this board has.
         Libc::None => {
-            if start::has_loader("plugin-glibc") {
-                "glibc"
-            } else {
-                "musl"
-            }
+            let glibc = EMBEDDED.iter().find(|e| e.name == "plugin-glibc");
+            if glibc.is_some_and(|e| e.missing_loader().is_none()) { "glibc" } else { "musl" }
         }
     };
     Ok(format!("{PLUGIN}{libc}"))
@@ -115,13 +136,11 @@ fn llama_host(backend: &str) -> io::Result<String> {
     if backend != "llama" {
         return Err(io::Error::other(format!("no built-in backend is called `{backend}`")));
     }
-    let there: Vec<&str> = EMBEDDED.iter().filter_map(|e| e.name.strip_prefix(LLAMA)).collect();
-    let choice = variant::choose(&there).map_err(io::Error::other)?;
+    let choice = variant::choose(&variants()).map_err(io::Error::other)?;
     Ok(format!("{LLAMA}{}", choice.name))
 }
 
-/// llama.cpp's variants inside, and which of them this board gets and why; `None` where none is inside.
-pub fn llama_variant() -> Option<(Vec<&'static str>, Result<variant::Choice, String>)> {
-    let there: Vec<&'static str> = EMBEDDED.iter().filter_map(|e| e.name.strip_prefix(LLAMA)).collect();
-    (!there.is_empty()).then(|| (there.clone(), variant::choose(&there)))
+/// llama.cpp's variants inside.
+fn variants() -> Vec<&'static str> {
+    EMBEDDED.iter().filter_map(|e| e.name.strip_prefix(LLAMA)).collect()
 }

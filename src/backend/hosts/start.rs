@@ -2,12 +2,12 @@
 //! through the dynamic loader. It must not know which program is the right one.
 
 use super::{Embedded, Source};
-use rustix::fs::{MemfdFlags, Mode, OFlags, memfd_create};
+use rustix::fs::{MemfdFlags, Mode, OFlags, SealFlags, fcntl_add_seals, memfd_create};
 use rustix::io::{Errno, FdFlags, fcntl_setfd};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::{self, Write};
+use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
@@ -15,7 +15,7 @@ use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
 
 /// Environment variable with a command that hosts are started through: `qemu-aarch64-static -L ROOT`.
-const RUNNER: &str = "EDGEBENCH_HOST_RUNNER";
+pub(super) const RUNNER: &str = "EDGEBENCH_HOST_RUNNER";
 /// Environment variable with a folder for hosts that cannot be started from memory.
 const FOLDER: &str = "EDGEBENCH_TMPDIR";
 /// Environment variable that leaves ways out, for tests: any of `memfd`, `file`, separated by commas.
@@ -64,6 +64,11 @@ pub fn spawn(source: &Source, mut prepare: impl FnMut(&mut Command) -> io::Resul
         Source::Given(path) => return Ok((start(path)?, Way::Program)),
         Source::Embedded(embedded) => *embedded,
     };
+    if let Some(loader) = embedded.missing_loader() {
+        // The kernel would say "no such file" of a program that is there.
+        let message = format!("the host {} needs {}, which this board does not have", embedded.name, loader.display());
+        return Err(io::Error::other(message));
+    }
     let without = std::env::var(WITHOUT).unwrap_or_default();
     let mut refusals = Vec::new();
     let mut memory = None;
@@ -81,7 +86,7 @@ pub fn spawn(source: &Source, mut prepare: impl FnMut(&mut Command) -> io::Resul
             }
         }
     }
-    if let (Some(path), Some(loader)) = (memory, loader(embedded.bytes).filter(|l| l.exists())) {
+    if let (Some(path), Some(loader)) = (memory, embedded.loader().filter(|l| l.exists())) {
         let mut command = Command::new(&loader);
         command.arg(path);
         match prepare(&mut command).and_then(|()| command.spawn()) {
@@ -122,7 +127,9 @@ fn in_memory(embedded: &'static Embedded) -> io::Result<PathBuf> {
             other => other,
         }?;
         let mut file = File::from(file);
-        file.write_all(embedded.bytes)?;
+        io::copy(&mut embedded.unpack(), &mut file)?;
+        // What is started later is what was written now.
+        fcntl_add_seals(&file, SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL)?;
         let file = OwnedFd::from(file);
         if std::env::var_os(RUNNER).is_some() {
             // A runner is another program, which has to find the descriptor open.
@@ -156,8 +163,8 @@ fn from_file(
     let _ = std::fs::remove_file(&path);
     let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     let file = rustix::fs::open(&path, flags, Mode::RWXU)?;
-    let written = File::from(file).write_all(embedded.bytes);
-    let started = written.and_then(|()| {
+    let written = io::copy(&mut embedded.unpack(), &mut File::from(file));
+    let started = written.and_then(|_| {
         for _ in 0..BUSY_TRIES {
             match start(&path) {
                 // Another thread forked while the file was open for writing, and has not called exec yet.
@@ -169,20 +176,4 @@ fn from_file(
     });
     let _ = std::fs::remove_file(&path);
     started
-}
-
-/// Is the embedded program `name` there, and what it needs on this board?
-pub fn has_loader(name: &str) -> bool {
-    super::EMBEDDED.iter().any(|e| e.name == name) && missing_loader(name).is_none()
-}
-
-/// The dynamic loader that the embedded program `name` needs and this board does not have. A runner brings its own.
-pub fn missing_loader(name: &str) -> Option<PathBuf> {
-    let bytes = super::EMBEDDED.iter().find(|e| e.name == name).map(|e| e.bytes);
-    bytes.and_then(loader).filter(|l| !l.exists() && std::env::var_os(RUNNER).is_none())
-}
-
-/// PT_INTERP of an ELF file; `None` when it is static.
-fn loader(bytes: &[u8]) -> Option<PathBuf> {
-    crate::backend::elf::interpreter(bytes).map(PathBuf::from)
 }
