@@ -4,6 +4,8 @@
 //! Without the feature `link` only `fit` and what it needs is left: what is known of models without llama.cpp.
 
 #[cfg(feature = "link")]
+mod affinity;
+#[cfg(feature = "link")]
 mod entry;
 pub mod fit;
 #[cfg(feature = "link")]
@@ -27,8 +29,6 @@ mod table;
 #[cfg(feature = "link")]
 mod tokenizer;
 
-#[cfg(feature = "link")]
-use edgebench_plugin::cpu;
 use edgebench_plugin::failure;
 
 pub use failure::Failure;
