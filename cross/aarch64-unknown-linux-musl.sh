@@ -2,7 +2,13 @@
 ARCH=aarch64
 GLIBC_TARGET=aarch64-unknown-linux-gnu.2.17
 VARIANTS="armv8.0 armv8.2-dotprod armv8.6-i8mm"
-QEMU=qemu-aarch64-static
+# For tests: zig's names of the targets of plugins, Debian's name of the architecture, the emulator elsewhere, and
+# the variants that processors have to get.
+ZIG_GLIBC=aarch64-linux-gnu.2.17
+ZIG_MUSL=aarch64-linux-musl
+DEBIAN=arm64
+EMULATOR=qemu-aarch64-static
+PROCESSORS="cortex-a53=armv8.0 cortex-a76=armv8.2-dotprod max=armv8.6-i8mm"
 
 # Exports what llama.cpp's build needs for variant $1.
 variant() {

@@ -2,7 +2,13 @@
 ARCH=x86_64
 GLIBC_TARGET=x86_64-unknown-linux-gnu.2.17
 VARIANTS="sse42 avx2 avx512"
-QEMU=
+# For tests: zig's names of the targets of plugins, Debian's name of the architecture, the emulator elsewhere, and
+# the variants that processors have to get.
+ZIG_GLIBC=x86_64-linux-gnu.2.17
+ZIG_MUSL=x86_64-linux-musl
+DEBIAN=amd64
+EMULATOR=qemu-x86_64-static
+PROCESSORS="Nehalem=sse42 Haswell=avx2"
 
 # Exports what llama.cpp's build needs for variant $1. Instructions that are not named are off in a cross build.
 variant() {
