@@ -76,15 +76,12 @@ plugins() {
     plugin "$ZIG_GLIBC" "$tmp/glibc.so"
     attempt env || true
     check "a plugin for glibc runs" "host up from memory" "$tmp/said"
-    if [ -n "$QEMU" ] || [ -e "/lib/ld-musl-$(uname -m).so.1" ]; then
-        mock_job ./musl.so > "$tmp/t.toml"
-        plugin "$ZIG_MUSL" "$tmp/musl.so"
-        attempt env || true
+    mock_job ./musl.so > "$tmp/t.toml"
+    plugin "$ZIG_MUSL" "$tmp/musl.so"
+    attempt env || true
+    if [ -n "$QEMU" ] || [ -e "/lib/ld-musl-$ARCH.so.1" ]; then
         check "a plugin for musl runs" "host up from memory" "$tmp/said"
     else
-        mock_job ./musl.so > "$tmp/t.toml"
-        plugin "$ZIG_MUSL" "$tmp/musl.so"
-        attempt env || true
         check "a plugin for musl is refused where there is no musl" "which this board does not have" "$tmp/said"
     fi
     plugin riscv64-linux-gnu "$tmp/other.so"
@@ -124,38 +121,47 @@ ladder() {
         skip "a user without a home: needs root"
     fi
 
-    # A name space of mounts of its own.
+    # A name space of mounts of its own, in which nothing but the results' folder can be written, and from none of the
+    # usual folders a program can be started.
     local space=(unshare --mount)
     [ "$(id -u)" = 0 ] || space=(unshare --mount --map-root-user)
     if ! "${space[@]}" true 2> /dev/null; then
         skip "read-only root and noexec folders: no name spaces here"
         return
     fi
-    # The results' folder is the one place that can be written, and nothing can be started from it.
-    local readonly='mount -t tmpfs -o noexec tmpfs /mnt && mkdir /mnt/t && cp "$0"/*.toml "$0"/*.jsonl "$0"/*.so /mnt/t && cd /mnt/t
-        for d in /tmp /var/tmp /dev/shm /run; do mount --bind -o noexec $d $d && mount -o remount,bind,noexec $d || exit 9; done
-        mount -o remount,bind,ro / && ! touch /x 2> /dev/null && shift && exec "$@"'
-    # The program lies on the root, which is read-only.
-    cp "$FILE" "$WORK/readonly-test"
-    for how in env "$tmp/deny"; do
-        rm -rf "$tmp/out"
-        RUST_LOG=timing=debug "${space[@]}" sh -c "cp $tmp/deny $WORK/deny-test 2> /dev/null; $readonly" "$tmp" - \
-            "$([ "$how" = env ] && echo env || echo "$WORK/deny-test")" "$WORK/readonly-test" run t.toml --quiet --out out > "$tmp/said" 2>&1 || true
-        if [ "$how" = env ]; then
-            check "read-only root, noexec everywhere: from memory" "host up from memory" "$tmp/said"
-        else
-            check "nothing is left: every way is named" "set EDGEBENCH_TMPDIR to a folder" "$tmp/said"
-        fi
-    done
-    # The kernel refuses to execute memory (a setting of each process name space since Linux 6.3).
-    if "${space[@]}" --pid --fork --mount-proc sh -c 'echo 2 > /proc/sys/vm/memfd_noexec' 2> /dev/null; then
-        RUST_LOG=timing=debug "${space[@]}" --pid --fork --mount-proc sh -c "echo 2 > /proc/sys/vm/memfd_noexec; $readonly" \
-            "$tmp" - env "$WORK/readonly-test" run t.toml --quiet --out out > "$tmp/said" 2>&1 || true
+    cat > "$tmp/space.sh" << 'SH'
+set -e
+from=$1; shift
+mount -t tmpfs tmpfs /mnt
+mkdir /mnt/bin /mnt/job
+mount -t tmpfs tmpfs /mnt/bin
+mount -t tmpfs -o noexec tmpfs /mnt/job
+cp "$from/bin/edgebench" "$from/deny" /mnt/bin
+cp "$from"/t.* "$from"/*.so /mnt/job
+mount -o remount,ro /mnt/bin
+for folder in /tmp /var/tmp /dev/shm /run; do
+    mount --bind $folder $folder
+    mount -o remount,bind,noexec $folder
+done
+mount -o remount,bind,ro /
+cd /mnt/job
+exec "$@" /mnt/bin/edgebench run t.toml --quiet --out out
+SH
+    export RUST_LOG=timing=debug
+    "${space[@]}" sh "$tmp/space.sh" "$tmp" env > "$tmp/said" 2>&1 || true
+    check "read-only root and noexec folders: from memory" "host up from memory" "$tmp/said"
+    "${space[@]}" sh "$tmp/space.sh" "$tmp" /mnt/bin/deny > "$tmp/said" 2>&1 || true
+    check "without memfd as well: every way is named" "set EDGEBENCH_TMPDIR to a folder" "$tmp/said"
+    # The kernel can refuse to execute memory: a setting of each process name space since Linux 6.3.
+    space+=(--pid --fork --mount-proc)
+    local refuse='echo 2 > /proc/sys/vm/memfd_noexec'
+    if "${space[@]}" sh -c "$refuse" 2> /dev/null; then
+        "${space[@]}" sh -c "$refuse; exec sh $tmp/space.sh $tmp env" > "$tmp/said" 2>&1 || true
         check "memory and folders refused: through the loader" "host up through /" "$tmp/said"
     else
         skip "memory that cannot be executed: this kernel has no vm.memfd_noexec"
     fi
-    rm -f "$WORK/readonly-test" "$WORK/deny-test"
+    unset RUST_LOG
 }
 
 # The demo's choice tasks, shortened: predictions of FILE into OUT.
