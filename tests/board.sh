@@ -27,6 +27,8 @@ if [ ! -e "$work/disk.img" ]; then
     rm -rf "$work/root"
     debootstrap --foreign --arch=arm64 --variant=minbase \
         --include=systemd-sysv,udev,openssh-server,cron,linux-image-arm64 bookworm "$work/root" > "$work/debootstrap.log"
+    # In a container debootstrap leaves a link there, which turns round when it is followed inside.
+    rm -rf "$work/root/proc" && mkdir "$work/root/proc"
     # The packages' own scripts are arm64 programs.
     proot -0 -q "qemu-aarch64-static -cpu max" -r "$work/root" -b /dev -b /proc -w / \
         /debootstrap/debootstrap --second-stage >> "$work/debootstrap.log" 2>&1
