@@ -30,7 +30,7 @@ if [ ! -e "$work/disk.img" ]; then
     # In a container debootstrap leaves a link there, which turns round when it is followed inside.
     rm -rf "$work/root/proc" && mkdir "$work/root/proc"
     # The packages' own scripts are arm64 programs.
-    proot -0 -q "qemu-aarch64-static -cpu max" -r "$work/root" -b /dev -b /proc -w / \
+    DEBOOTSTRAP_DIR=/debootstrap proot -0 -q "qemu-aarch64-static -cpu max" -r "$work/root" -b /dev -b /proc -w / \
         /debootstrap/debootstrap --second-stage >> "$work/debootstrap.log" 2>&1
     echo board > "$work/root/etc/hostname"
     echo '/dev/vda / ext4 defaults 0 1' > "$work/root/etc/fstab"

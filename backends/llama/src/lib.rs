@@ -32,6 +32,6 @@ mod tokenizer;
 use edgebench_plugin::failure;
 
 pub use failure::Failure;
-pub use preflight::inspect;
+pub use preflight::{check_memory, inspect};
 #[cfg(feature = "link")]
 pub use table::table;

@@ -4,7 +4,6 @@
 
 use crate::failure::Failure;
 use crate::gguf::Gguf;
-#[cfg(feature = "link")]
 use crate::memory::{available, shortage};
 use crate::params::Options;
 use std::fs::{self, File};
@@ -49,7 +48,6 @@ pub fn check_files(path: &Path) -> Result<Checked, Failure> {
 ///
 /// # Errors
 /// `EB_ERR_OUT_OF_MEMORY` with the needed and the free memory. A machine that does not tell (no `/proc`) passes.
-#[cfg(feature = "link")]
 pub fn check_memory(model: &Checked, options: &Options, meminfo: &Path) -> Result<(), Failure> {
     let free = fs::read_to_string(meminfo).ok().as_deref().and_then(available);
     match free.and_then(|free| shortage(&model.header, model.weights_bytes, options, free)) {
