@@ -75,12 +75,12 @@ plugins() {
     mock_job ./glibc.so > "$tmp/t.toml"
     plugin "$ZIG_GLIBC" "$tmp/glibc.so"
     attempt env || true
-    check "a plugin for glibc runs" "host up from memory" "$tmp/said"
+    check "a plugin for glibc runs" "plugin-glibc from memory after" "$tmp/said"
     mock_job ./musl.so > "$tmp/t.toml"
     plugin "$ZIG_MUSL" "$tmp/musl.so"
     attempt env || true
     if [ -n "$QEMU" ] || [ -e "/lib/ld-musl-$ARCH.so.1" ]; then
-        check "a plugin for musl runs" "host up from memory" "$tmp/said"
+        check "a plugin for musl runs" "plugin-musl from memory after" "$tmp/said"
     else
         check "a plugin for musl is refused where there is no musl" "which this board does not have" "$tmp/said"
     fi
@@ -99,12 +99,12 @@ ladder() {
     local RUN=("$tmp/bin/edgebench")
     gcc -O1 -o "$tmp/deny" cross/deny_memfd.c
     attempt "$tmp/deny" || true
-    check "without memfd: from the program's own folder" "host up from a file in $tmp/bin" "$tmp/said"
+    check "without memfd: from the program's own folder" "from a file in $tmp/bin after" "$tmp/said"
     EDGEBENCH_TMPDIR=$tmp/mine
     mkdir -p "$EDGEBENCH_TMPDIR"
     export EDGEBENCH_TMPDIR
     attempt "$tmp/deny" || true
-    check "without memfd: from EDGEBENCH_TMPDIR" "host up from a file in $tmp/mine" "$tmp/said"
+    check "without memfd: from EDGEBENCH_TMPDIR" "from a file in $tmp/mine after" "$tmp/said"
     unset EDGEBENCH_TMPDIR
     if [ -n "$(ls -A "$tmp/mine")" ] || [ "$(ls -A "$tmp/bin")" != edgebench ]; then fail "a file of a host was left behind"; else pass "no file of a host is left"; fi
 
@@ -112,10 +112,10 @@ ladder() {
     if [ "$(id -u)" = 0 ]; then
         chmod 777 "$tmp"
         attempt "${nobody[@]}" || true
-        check "a user without a home, from memory" "host up from memory" "$tmp/said"
+        check "a user without a home, from memory" "from memory after" "$tmp/said"
         rm -rf "$tmp/out"
         attempt "${nobody[@]}" "$tmp/deny" || true
-        check "a user without a home and memfd, from /tmp" "host up from a file in /tmp" "$tmp/said"
+        check "a user without a home and memfd, from /tmp" "from a file in /tmp after" "$tmp/said"
         rm -rf "$tmp/out"
     else
         skip "a user without a home: needs root"
@@ -149,7 +149,7 @@ exec "$@" /mnt/bin/edgebench run t.toml --quiet --out out
 SH
     export RUST_LOG=timing=debug
     "${space[@]}" sh "$tmp/space.sh" "$tmp" env > "$tmp/said" 2>&1 || true
-    check "read-only root and noexec folders: from memory" "host up from memory" "$tmp/said"
+    check "read-only root and noexec folders: from memory" "from memory after" "$tmp/said"
     "${space[@]}" sh "$tmp/space.sh" "$tmp" /mnt/bin/deny > "$tmp/said" 2>&1 || true
     check "without memfd as well: every way is named" "set EDGEBENCH_TMPDIR to a folder" "$tmp/said"
     # The kernel can refuse to execute memory: a setting of each process name space since Linux 6.3.
@@ -157,7 +157,7 @@ SH
     local refuse='echo 2 > /proc/sys/vm/memfd_noexec'
     if "${space[@]}" sh -c "$refuse" 2> /dev/null; then
         "${space[@]}" sh -c "$refuse; exec sh $tmp/space.sh $tmp env" > "$tmp/said" 2>&1 || true
-        check "memory and folders refused: through the loader" "host up through /" "$tmp/said"
+        check "memory and folders refused: through the loader" "plugin-glibc through /" "$tmp/said"
     else
         skip "memory that cannot be executed: this kernel has no vm.memfd_noexec"
     fi

@@ -17,7 +17,6 @@ use super::loader::is_path;
 use lz4_flex::frame::FrameDecoder;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
 
 /// A program inside this one.
 #[derive(Debug)]
@@ -54,23 +53,18 @@ const PLUGIN: &str = "plugin-";
 /// Names of llama.cpp's hosts begin so; the variant follows.
 const LLAMA: &str = "llama-";
 
-/// The program that the user wants for every host.
-static OVERRIDE: OnceLock<PathBuf> = OnceLock::new();
-
-/// Uses `program` for every host from now on, whatever is inside.
-pub fn use_program(program: PathBuf) {
-    let _ = OVERRIDE.set(program);
-}
+/// Environment variable with a program to be used for every host, whatever is inside.
+const PROGRAM: &str = "EDGEBENCH_HOST";
 
 /// What a host is made of.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub enum Source {
     /// A file of this name inside this program.
     Embedded(&'static Embedded),
     /// This program, started once more.
     Itself,
     /// A program that the user named.
-    Given(&'static Path),
+    Given(PathBuf),
 }
 
 impl Source {
@@ -104,8 +98,8 @@ pub fn check_plugin(path: &Path) -> Result<(), String> {
 
 /// The host for `backend`: by the plugin's C library, or llama.cpp's variant for this processor.
 pub fn source(backend: &str) -> io::Result<Source> {
-    if let Some(program) = OVERRIDE.get() {
-        return Ok(Source::Given(program));
+    if let Some(program) = std::env::var_os(PROGRAM).filter(|p| !p.is_empty()) {
+        return Ok(Source::Given(PathBuf::from(program)));
     }
     if EMBEDDED.is_empty() {
         return Ok(Source::Itself);
