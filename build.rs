@@ -1,5 +1,6 @@
 //! Puts the hosts that `cross/build.sh` has built into the controller: every file of the folder that EDGEBENCH_HOSTS
-//! names, under its own name. Without that variable the table is empty, and the program starts itself as a host.
+//! names, packed with lz4 and under its name without `.lz4`. Without that variable the table is empty, and the program
+//! starts itself as a host.
 
 use std::fmt::Write;
 use std::path::PathBuf;
@@ -15,8 +16,8 @@ fn main() {
         files.sort();
         for file in files {
             println!("cargo::rerun-if-changed={}", file.display());
-            let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            let _ = writeln!(table, "    Embedded {{ name: {name:?}, bytes: include_bytes!({file:?}) }},");
+            let name = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+            let _ = writeln!(table, "    Embedded {{ name: {name:?}, packed: include_bytes!({file:?}) }},");
         }
     }
     table.push_str("];\n");

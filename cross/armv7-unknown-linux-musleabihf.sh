@@ -2,13 +2,18 @@
 ARCH=armv7
 GLIBC_TARGET=armv7-unknown-linux-gnueabihf.2.17
 VARIANTS="armv7-neon"
-QEMU=qemu-arm-static
+# For tests: zig's names of the targets of plugins, Debian's name of the architecture, the emulator elsewhere, and
+# the variants that processors have to get.
+ZIG_GLIBC=arm-linux-gnueabihf.2.17
+ZIG_MUSL=arm-linux-musleabihf
+DEBIAN=armhf
+EMULATOR=qemu-arm-static
+PROCESSORS="cortex-a7=armv7-neon max=armv7-neon"
 
 # Exports what llama.cpp's build needs for variant $1.
 variant() {
-    export CMAKE_PROJECT_TOP_LEVEL_INCLUDES="$ROOT/cross/arch.cmake"
     case "$1" in
-    armv7-neon) export EB_ARM_ARCH=armv7-a+neon-vfpv4 ;;
+    armv7-neon) export EB_CPU=generic+v7a+neon+vfp4 ;;
     *) return 1 ;;
     esac
 }

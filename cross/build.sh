@@ -27,74 +27,87 @@ done
 [ $# -gt 0 ] || { sed -n '2,9s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 
 need_build
-need ninja-build ccache python3-venv
+need ninja-build ccache lz4 file python3-venv
 if [ ! -x "$WORK/venv/bin/cargo-zigbuild" ]; then
-    mkdir -p "$WORK"
     python3 -m venv "$WORK/venv"
     "$WORK/venv/bin/pip" install --quiet --disable-pip-version-check ziglang==0.17.1 cargo-zigbuild==0.24.0
 fi
-export PATH="$WORK/venv/bin:$PATH"
+export PATH="$WORK/venv/bin:$PATH" ZIG_GLOBAL_CACHE_DIR="$WORK/zig" CARGO_ZIGBUILD_CACHE_DIR="$WORK/zigbuild"
 
-# The variants of llama.cpp differ in the flags of a few files; the others come from this cache.
+# llama.cpp's variants differ in the flags of a few files; the others come from this cache. The compiler is a script
+# of cargo-zigbuild's, which is written anew each time.
 export CCACHE_DIR="$WORK/ccache" CCACHE_BASEDIR="$ROOT" CCACHE_NOHASHDIR=1 CCACHE_MAXSIZE=2G
+export CCACHE_COMPILERCHECK=content CCACHE_COMPILERTYPE=clang
 export CMAKE_GENERATOR=Ninja CMAKE_C_COMPILER_LAUNCHER=ccache CMAKE_CXX_COMPILER_LAUNCHER=ccache
+export CMAKE_PROJECT_TOP_LEVEL_INCLUDES="$ROOT/cross/llama.cmake"
 export CARGO_INCREMENTAL=0
 
-# The same bytes wherever and whenever it is built: no path of this machine in panics and debug strings.
-CARGO_HOME="${CARGO_HOME:-$HOME/.cargo}"
-REMAP="--remap-path-prefix=$ROOT=edgebench --remap-path-prefix=$CARGO_HOME=cargo"
+# The same bytes wherever and whenever it is built: no path of this machine in panics.
+REMAP="--remap-path-prefix=$ROOT=edgebench --remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=cargo"
+REMAP="$REMAP --remap-path-prefix=$(rustc --print sysroot)=rust"
+# A dynamic musl program: Rust's own start files and libc are for static ones only.
+MUSL_DYNAMIC="-C target-feature=-crt-static -C link-self-contained=no -C link-arg=-dynamic"
 VERSION="$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)"
 
-# std of the target: from rustup, else compiled from source.
-STD=
+# std_for TRIPLE: makes sure of the target's standard library. STD: cargo's flags, where it has to be compiled.
 std_for() {
     STD=
-    if rustup target add "$1" >/dev/null 2>&1; then return; fi
-    echo "rustup has no std for $1 here: it is compiled from rust-src" >&2
-    rustup component add rust-src >/dev/null 2>&1
-    export RUSTC_BOOTSTRAP=1
+    rustup target add "$1" >/dev/null 2>&1 && return
+    echo "rustup has no std for $1 here: it is compiled from source" >&2
+    rustup component add rust-src >/dev/null
     STD="-Zbuild-std=std,panic_abort"
 }
 
-# zigbuild TARGET OUT-NAME BINARY FEATURES OPT-LEVEL RUSTFLAGS: builds one program and puts it into $HOSTS/OUT-NAME.
+# zigbuild OUT TARGET BINARY FEATURES OPT-LEVEL RUSTFLAGS: builds one program; BUILT is its path.
 zigbuild() {
-    target="$1" out="$2" binary="$3" features="$4" opt="$5" flags="$6"
+    out="$1" target="$2" binary="$3" features="$4" opt="$5" flags="$6"
     triple="${target%.2.17}"
     std_for "$triple"
+    # Nothing to link start files from where std was compiled here: zig has them.
+    [ -z "$STD" ] || flags="$flags -C link-self-contained=no"
     echo "== $out ($target)" >&2
-    env CARGO_PROFILE_DIST_OPT_LEVEL="$opt" RUSTFLAGS="$REMAP $flags" \
-        cargo-zigbuild zigbuild --quiet --profile dist --no-default-features --features "$features" $STD \
-        --target "$target" --target-dir "$WORK/$out-$triple" --bin "$binary" >&2
-    cp "$WORK/$out-$triple/$triple/dist/$binary" "$HOSTS/$out.part"
-    mv "$HOSTS/$out.part" "$HOSTS/$out"
+    # RUSTC_BOOTSTRAP allows -Z in a stable compiler, which compiles its own standard library with it.
+    # shellcheck disable=SC2086
+    env ${STD:+RUSTC_BOOTSTRAP=1} CARGO_PROFILE_DIST_OPT_LEVEL="$opt" RUSTFLAGS="$REMAP $flags" \
+        cargo-zigbuild zigbuild --quiet --profile dist --no-default-features --features "$features" $STD --target "$target" --target-dir "$WORK/$out-$triple" \
+        --bin "$binary" >&2
+    BUILT="$WORK/$out-$triple/$triple/dist/$binary"
 }
 
-# A dynamic musl program: Rust's own start files and libc are for static ones only.
-MUSL_DYNAMIC="-C target-feature=-crt-static -C link-self-contained=no -C link-arg=-dynamic"
+# host OUT …: builds a host with zigbuild and packs it for the controller.
+host() {
+    zigbuild "$@"
+    lz4 -q -f -12 -BD -B5 --no-frame-crc "$BUILT" "$HOSTS/$1.lz4"
+}
 
 for TARGET in "$@"; do
-    [ -f "cross/$TARGET.sh" ] || { echo "cross/build.sh: no such target $TARGET; there is: $(cd cross && ls *-*.sh | sed 's/\.sh//' | tr '\n' ' ')" >&2; exit 2; }
+    if [ ! -f "cross/$TARGET.sh" ]; then
+        echo "cross/build.sh: no target $TARGET; there is:" cross/*-*.sh | sed 's,cross/\([a-z0-9_-]*\)\.sh,\1,g' >&2
+        exit 2
+    fi
     . "cross/$TARGET.sh"
     HOSTS="$WORK/hosts-$ARCH$SLIM"
     rm -rf "$HOSTS"
     mkdir -p "$HOSTS" dist
-    zigbuild "$GLIBC_TARGET" plugin-glibc edgebench-host "" z ""
-    zigbuild "$TARGET" plugin-musl edgebench-host "" z "$MUSL_DYNAMIC"
+    host plugin-glibc "$GLIBC_TARGET" edgebench-host "" z ""
+    host plugin-musl "$TARGET" edgebench-host "" z "$MUSL_DYNAMIC"
+    FEATURES=
     if [ -z "$SLIM" ]; then
+        FEATURES=gguf
         for VARIANT in ${ONLY:-$VARIANTS}; do
-            variant "$VARIANT" || { echo "cross/build.sh: $TARGET has no variant $VARIANT; there is: $VARIANTS" >&2; exit 2; }
-            zigbuild "$TARGET" "llama-$VARIANT" edgebench-host llama 3 ""
+            (
+                variant "$VARIANT" || { echo "cross/build.sh: $TARGET has no variant $VARIANT; there is: $VARIANTS" >&2; exit 2; }
+                host "llama-$VARIANT" "$TARGET" edgebench-host llama 3 ""
+            )
         done
     fi
     # The controller carries them.
-    std_for "$TARGET"
-    echo "== edgebench ($TARGET$SLIM)" >&2
-    env CARGO_PROFILE_DIST_OPT_LEVEL=s RUSTFLAGS="$REMAP" EDGEBENCH_HOSTS="$HOSTS" \
-        cargo-zigbuild zigbuild --quiet --profile dist --no-default-features $STD \
-        --target "$TARGET" --target-dir "$WORK/edgebench$SLIM-$TARGET" --bin edgebench >&2
+    export EDGEBENCH_HOSTS="$HOSTS"
+    zigbuild "edgebench$SLIM" "$TARGET" edgebench "$FEATURES" s ""
+    unset EDGEBENCH_HOSTS
+    file -b "$BUILT" | grep -q "statically linked" || { echo "$BUILT is not static" >&2; exit 1; }
     NAME="edgebench-$VERSION-$ARCH$SLIM"
-    cp "$WORK/edgebench$SLIM-$TARGET/$TARGET/dist/edgebench" "dist/$NAME"
-    file -b "dist/$NAME" | grep -q "statically linked" || { echo "dist/$NAME is not static" >&2; exit 1; }
+    cp "$BUILT" "dist/$NAME"
 
     # Everything that a board needs, with times and owners that are always the same.
     PACK="$WORK/pack/$NAME"

@@ -2,15 +2,21 @@
 ARCH=x86_64
 GLIBC_TARGET=x86_64-unknown-linux-gnu.2.17
 VARIANTS="sse42 avx2 avx512"
-QEMU=
+# For tests: zig's names of the targets of plugins, Debian's name of the architecture, the emulator elsewhere, and
+# the variants that processors have to get.
+ZIG_GLIBC=x86_64-linux-gnu.2.17
+ZIG_MUSL=x86_64-linux-musl
+DEBIAN=amd64
+EMULATOR=qemu-x86_64-static
+PROCESSORS="Nehalem=sse42 Haswell=avx2"
 
 # Exports what llama.cpp's build needs for variant $1. Instructions that are not named are off in a cross build.
 variant() {
-    unset GGML_SSE42 GGML_AVX GGML_AVX2 GGML_FMA GGML_F16C GGML_BMI2 GGML_AVX512
     case "$1" in
     sse42) export GGML_SSE42=ON ;;
     avx2) export GGML_SSE42=ON GGML_AVX=ON GGML_AVX2=ON GGML_FMA=ON GGML_F16C=ON GGML_BMI2=ON ;;
-    avx512) export GGML_SSE42=ON GGML_AVX=ON GGML_AVX2=ON GGML_FMA=ON GGML_F16C=ON GGML_BMI2=ON GGML_AVX512=ON ;;
+    # Ice Lake, Zen 4 and later.
+    avx512) variant avx2 && export GGML_AVX512=ON GGML_AVX512_VBMI=ON GGML_AVX512_VNNI=ON ;;
     *) return 1 ;;
     esac
 }

@@ -1,8 +1,7 @@
 //! The commands: arguments in, one call each, exit code out. Results go to stdout, all else to stderr.
 
 use argh::FromArgs;
-use edgebench::backend::conform::child;
-use edgebench::backend::host;
+use edgebench::backend;
 use edgebench::conform;
 use edgebench::job::Gate;
 use edgebench::probe;
@@ -185,11 +184,8 @@ struct Version {}
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args_os().map(|a| a.to_string_lossy().into_owned()).collect();
-    if arguments.get(1).is_some_and(|a| a == host::HOST_ARGUMENT) {
-        return host::main();
-    }
-    if arguments.get(1).is_some_and(|a| a == child::CONFORM_ARGUMENT) {
-        return child::main();
+    if let Some(code) = arguments.get(1).and_then(|a| backend::role(a)) {
+        return code;
     }
     if arguments.get(1).is_some_and(|a| a == bandwidth::ARGUMENT) {
         return bandwidth::main();

@@ -58,6 +58,8 @@ fn last_words(output: &[String]) -> String {
 /// A running host process. Dropping it ends the process and everything in its process group.
 pub struct Client {
     child: Child,
+    /// Which program the child is, and how it was started.
+    host: String,
     socket: UnixStream,
     read_timeout: Option<Duration>,
     decoder: Decoder,
@@ -74,7 +76,7 @@ impl Client {
     pub fn start(backend: &str) -> Result<Client, HostError> {
         let start = Instant::now();
         let mut ours = None;
-        let (child, way) = spawn_host(HOST_ARGUMENT, backend, |command| {
+        let (child, host) = spawn_host(HOST_ARGUMENT, backend, |command| {
             let (socket, theirs) = UnixStream::pair()?;
             let (pipe, out) = io::pipe()?;
             let err = out.try_clone()?;
@@ -92,6 +94,7 @@ impl Client {
             .map_err(HostError::Start)?;
         let mut client = Client {
             child,
+            host,
             socket,
             read_timeout: None,
             decoder: Decoder::default(),
@@ -104,7 +107,7 @@ impl Client {
         };
         match client.receive(START, "the start of its host")? {
             FromHost::Hello { protocol: PROTOCOL, .. } => {
-                log::debug!(target: "timing", "host up {way} after {:.2} ms", start.elapsed().as_secs_f64() * 1e3);
+                log::debug!(target: "timing", "host up: {} after {:.2} ms", client.host, start.elapsed().as_secs_f64() * 1e3);
                 Ok(client)
             }
             other => Err(client.nonsense(&other)),
@@ -133,7 +136,7 @@ impl Client {
     /// Loads backend and model.
     pub fn open(&mut self, open: Open, timeout: Duration) -> Result<Opened, HostError> {
         match self.call(&ToHost::Open(open), timeout, "loading")? {
-            FromHost::Opened(opened) => Ok(*opened),
+            FromHost::Opened(opened) => Ok(Opened { host: self.host.clone(), ..*opened }),
             other => Err(self.nonsense(&other)),
         }
     }
@@ -325,14 +328,15 @@ impl Drop for Client {
     }
 }
 
-/// Starts a process in which `backend` may run, with `role` as its first argument; `prepare` may add to the command,
-/// and is called once for each way that is tried.
+/// Starts a process in which `backend` may run, with `role` as its first argument, and says in words which program and
+/// how; `prepare` may add to the command, and is called once for each way that is tried.
 pub fn spawn_host(
     role: &str,
     backend: &str,
     mut prepare: impl FnMut(&mut Command) -> io::Result<()>,
-) -> io::Result<(Child, hosts::Way)> {
-    hosts::spawn(&hosts::source(backend)?, |command| {
+) -> io::Result<(Child, String)> {
+    let source = hosts::source(backend)?;
+    let (child, way) = hosts::spawn(&source, |command| {
         // A process group of its own: the terminal's Ctrl-C is the controller's business.
         command.arg(role).process_group(0);
         if let Some(folder) = Path::new(backend).parent().filter(|_| is_path(backend)) {
@@ -344,7 +348,8 @@ pub fn spawn_host(
             }
         }
         prepare(command)
-    })
+    })?;
+    Ok((child, format!("{} {way}", source.name())))
 }
 
 /// "the host was killed by signal 11 (SIGSEGV)" or "the host exited with status 3".

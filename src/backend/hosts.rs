@@ -5,22 +5,45 @@
 //! processors; so it carries hosts as files: `plugin-glibc`, `plugin-musl`, `llama-<variant>`. An ordinary build
 //! carries none.
 
+mod describe;
 mod start;
 pub mod variant;
 
+pub use describe::{Description, HostReport, TRIAL_ARGUMENT, describe};
 pub use start::{Way, spawn};
 
 use super::elf::{self, Libc};
 use super::loader::is_path;
-use std::io;
+use lz4_flex::frame::FrameDecoder;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
 
 /// A program inside this one.
 #[derive(Debug)]
 pub struct Embedded {
     pub name: &'static str,
-    pub bytes: &'static [u8],
+    /// An LZ4 frame.
+    packed: &'static [u8],
+}
+
+impl Embedded {
+    /// The program's bytes.
+    fn unpack(&self) -> impl Read {
+        FrameDecoder::new(self.packed)
+    }
+
+    /// The dynamic loader that it asks for; `None` when it is static.
+    fn loader(&self) -> Option<PathBuf> {
+        // Headers and the loader's name are at the start of the file.
+        let mut start = Vec::new();
+        self.unpack().take(16 << 10).read_to_end(&mut start).ok()?;
+        elf::interpreter(&start).map(PathBuf::from)
+    }
+
+    /// The dynamic loader that it asks for and this board does not have. A runner brings its own.
+    fn missing_loader(&self) -> Option<PathBuf> {
+        self.loader().filter(|l| !l.exists() && std::env::var_os(start::RUNNER).is_none())
+    }
 }
 
 include!(concat!(env!("OUT_DIR"), "/embedded.rs"));
@@ -30,23 +53,18 @@ const PLUGIN: &str = "plugin-";
 /// Names of llama.cpp's hosts begin so; the variant follows.
 const LLAMA: &str = "llama-";
 
-/// The program that the user wants for every host.
-static OVERRIDE: OnceLock<PathBuf> = OnceLock::new();
-
-/// Uses `program` for every host from now on, whatever is inside.
-pub fn use_program(program: PathBuf) {
-    let _ = OVERRIDE.set(program);
-}
+/// Environment variable with a program to be used for every host, whatever is inside.
+const PROGRAM: &str = "EDGEBENCH_HOST";
 
 /// What a host is made of.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub enum Source {
     /// A file of this name inside this program.
     Embedded(&'static Embedded),
     /// This program, started once more.
     Itself,
     /// A program that the user named.
-    Given(&'static Path),
+    Given(PathBuf),
 }
 
 impl Source {
@@ -80,8 +98,8 @@ pub fn check_plugin(path: &Path) -> Result<(), String> {
 
 /// The host for `backend`: by the plugin's C library, or llama.cpp's variant for this processor.
 pub fn source(backend: &str) -> io::Result<Source> {
-    if let Some(program) = OVERRIDE.get() {
-        return Ok(Source::Given(program));
+    if let Some(program) = std::env::var_os(PROGRAM).filter(|p| !p.is_empty()) {
+        return Ok(Source::Given(PathBuf::from(program)));
     }
     if EMBEDDED.is_empty() {
         return Ok(Source::Itself);
@@ -101,11 +119,8 @@ fn plugin_host(path: &Path) -> io::Result<String> {
         }
         // It fits any: whichever loader this board has.
         Libc::None => {
-            if start::has_loader("plugin-glibc") {
-                "glibc"
-            } else {
-                "musl"
-            }
+            let glibc = EMBEDDED.iter().find(|e| e.name == "plugin-glibc");
+            if glibc.is_some_and(|e| e.missing_loader().is_none()) { "glibc" } else { "musl" }
         }
     };
     Ok(format!("{PLUGIN}{libc}"))
@@ -115,13 +130,11 @@ fn llama_host(backend: &str) -> io::Result<String> {
     if backend != "llama" {
         return Err(io::Error::other(format!("no built-in backend is called `{backend}`")));
     }
-    let there: Vec<&str> = EMBEDDED.iter().filter_map(|e| e.name.strip_prefix(LLAMA)).collect();
-    let choice = variant::choose(&there).map_err(io::Error::other)?;
+    let choice = variant::choose(&variants()).map_err(io::Error::other)?;
     Ok(format!("{LLAMA}{}", choice.name))
 }
 
-/// llama.cpp's variants inside, and which of them this board gets and why; `None` where none is inside.
-pub fn llama_variant() -> Option<(Vec<&'static str>, Result<variant::Choice, String>)> {
-    let there: Vec<&'static str> = EMBEDDED.iter().filter_map(|e| e.name.strip_prefix(LLAMA)).collect();
-    (!there.is_empty()).then(|| (there.clone(), variant::choose(&there)))
+/// llama.cpp's variants inside.
+fn variants() -> Vec<&'static str> {
+    EMBEDDED.iter().filter_map(|e| e.name.strip_prefix(LLAMA)).collect()
 }

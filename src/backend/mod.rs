@@ -16,3 +16,18 @@ mod sandbox;
 mod session;
 mod sink;
 pub mod wire;
+
+use std::process::ExitCode;
+
+/// What `argument`, a program's first one, makes of this process: a host or a check's child, which run here until
+/// they end. `None`: it is for people.
+pub fn role(argument: &str) -> Option<ExitCode> {
+    match argument {
+        hosts::TRIAL_ARGUMENT => Some(ExitCode::SUCCESS),
+        // A controller with hosts inside never is one.
+        _ if !hosts::EMBEDDED.is_empty() => None,
+        host::HOST_ARGUMENT => Some(host::main()),
+        conform::child::CONFORM_ARGUMENT => Some(conform::child::main()),
+        _ => None,
+    }
+}

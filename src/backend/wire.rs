@@ -79,6 +79,9 @@ pub struct Opened {
     pub rails: Vec<String>,
     /// What keeps the host from writing: `landlock`, or `off` and why.
     pub sandbox: String,
+    /// Which program the host is, and how it was started: `llama-avx2 from memory`. The client knows it by itself.
+    #[serde(skip)]
+    pub host: String,
     /// Time that `open` took, in ns.
     pub load_ns: u64,
     pub n_ctx: u32,

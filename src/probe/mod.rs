@@ -3,6 +3,7 @@
 
 mod print;
 
+use crate::backend::hosts::{Description, describe};
 use crate::sense::bandwidth;
 use crate::sense::board::Board;
 use crate::sense::energy::Kind;
@@ -48,6 +49,8 @@ pub struct Probe {
     pub board: Board,
     /// Dynamic loaders that are there: what plugins can be built for.
     pub loaders: Vec<String>,
+    /// The programs that backends run in: which of them start here, and how.
+    pub hosts: Description,
     pub cpu_features: Vec<String>,
     pub clusters: Vec<Cluster>,
     pub memory_free_mib: Option<f64>,
@@ -145,6 +148,7 @@ fn look(root: &Path) -> Probe {
         edgebench: env!("CARGO_PKG_VERSION"),
         board: Board::read(&root.join("sys"), &root.join("proc")),
         loaders: loaders(),
+        hosts: describe(),
         cpu_features: features(&text(root.join("proc/cpuinfo"))),
         clusters: clusters(root, layout, &look),
         memory_free_mib: look.memory_free_mib,
@@ -273,7 +277,7 @@ fn features(cpuinfo: &str) -> Vec<String> {
     FEATURES.iter().filter(|f| words.contains(f)).map(|f| (*f).to_owned()).collect()
 }
 
-#[cfg(feature = "llama")]
+#[cfg(feature = "gguf")]
 fn fit(model: &Path, params: &[String]) -> Result<Fit, String> {
     let pairs: Vec<(String, String)> = params
         .iter()
@@ -294,7 +298,7 @@ fn fit(model: &Path, params: &[String]) -> Result<Fit, String> {
     })
 }
 
-#[cfg(not(feature = "llama"))]
+#[cfg(not(feature = "gguf"))]
 fn fit(model: &Path, _params: &[String]) -> Result<Fit, String> {
     Err(format!("{}: this build has no llama.cpp, whose memory it would estimate; use the full one", model.display()))
 }

@@ -12,6 +12,16 @@ pub fn probe(probe: &Probe) {
     println!("board    {}", name(&b.model, "unknown model"));
     println!("system   {}, kernel {}, {}", name(&b.os, "unknown"), name(&b.kernel, "unknown"), b.arch);
     println!("loaders  {}", name(&probe.loaders.join(", "), "none: only built-in backends run"));
+    for (i, host) in probe.hosts.hosts.iter().enumerate() {
+        let label = if i == 0 { "hosts" } else { "" };
+        let how = if host.starts { format!("starts {}", host.how) } else { format!("does not start: {}", host.how) };
+        println!("{label:8} {} ({}): {how}", host.name, host.serves);
+    }
+    match (&probe.hosts.llama_variant, probe.hosts.llama_reason.as_str()) {
+        (Some(variant), reason) => println!("llama    variant {variant}: {reason}"),
+        (None, "") => {}
+        (None, reason) => println!("llama    {reason}"),
+    }
     println!("cpu      {}, {} cores", name(&b.cpu, "unknown"), b.cores);
     println!("         {}", probe.cpu_features.join(" "));
     for c in &probe.clusters {

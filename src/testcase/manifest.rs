@@ -56,6 +56,8 @@ pub struct Loaded {
     pub devices: Vec<Device>,
     /// What kept the host from writing.
     pub sandbox: String,
+    /// Which program it ran in, and how that was started.
+    pub host: String,
     pub architecture: String,
     pub quantization: String,
     pub description: String,
@@ -77,6 +79,7 @@ impl From<Opened> for Loaded {
             device: o.device,
             devices: o.devices,
             sandbox: o.sandbox,
+            host: o.host,
             architecture: o.architecture,
             quantization: o.quantization,
             description: o.description,

@@ -25,9 +25,9 @@ fn run(bench: &Bench, name: &str, governor: &str) {
         "job.toml",
         format!(
             "{}{}{}{task}",
-            object("good", "x\\\\nabcd", 6000),
-            object("fast", "y\\\\nabcd", 1000),
-            object("poor", "y\\\\nabcd", 12000)
+            object("good", "x\\nabcd", 6000),
+            object("fast", "y\\nabcd", 1000),
+            object("poor", "y\\nabcd", 12000)
         ),
     );
     bench

@@ -1,39 +1,37 @@
 //! llama.cpp behind the C ABI of `backends/edgebench.h`: owns the exported symbol.
 //! It must not know jobs, datasets, hosts or clocks: a host calls the table, and the sink stamps the time.
 //! Map: `entry` (for the shared C boundary) → `preflight`, `session`, `generate`, `score` → `gguf`, `memory`, `params`, … (pure).
+//! Without the feature `link` only `fit` and what it needs is left: what is known of models without llama.cpp.
 
+#[cfg(feature = "link")]
+mod affinity;
+#[cfg(feature = "link")]
 mod entry;
 pub mod fit;
+#[cfg(feature = "link")]
 mod generate;
 pub mod gguf;
+#[cfg(feature = "link")]
 mod log;
 pub mod memory;
 pub mod params;
 mod preflight;
+#[cfg(feature = "link")]
 mod probe;
+#[cfg(feature = "link")]
 mod sampler;
+#[cfg(feature = "link")]
 mod score;
+#[cfg(feature = "link")]
 mod session;
+#[cfg(feature = "link")]
+mod table;
+#[cfg(feature = "link")]
 mod tokenizer;
 
-use edgebench_abi::EbBackend;
-use edgebench_plugin::entry::Tables;
-use edgebench_plugin::{cpu, failure};
-use session::Session;
+use edgebench_plugin::failure;
 
 pub use failure::Failure;
-pub use preflight::inspect;
-
-/// The backend's table, for a host that links this crate instead of loading the plugin.
-pub fn table() -> &'static EbBackend {
-    Session::TABLE
-}
-
-/// The plugin's one symbol. It needs nothing newer than ABI 1.0, so every host of major version 1 gets the table.
-///
-/// A host that links the rlib carries this symbol too. Nothing clashes: nobody refers to it by name (the host calls
-/// [`table`]), and a loader asks for it with the handle of one library.
-#[unsafe(no_mangle)]
-pub extern "C" fn eb_backend_v1(_host_minor: u32) -> *const EbBackend {
-    Session::TABLE
-}
+pub use preflight::{check_memory, inspect};
+#[cfg(feature = "link")]
+pub use table::table;

@@ -3,6 +3,7 @@
 //! [`KEYS`] is the one list; messages, documentation and the parser all come from it.
 
 use crate::failure::Failure;
+use edgebench_plugin::cpu::parse_list;
 
 /// A documented parameter.
 pub struct Key {
@@ -28,9 +29,15 @@ pub const KEYS: &[Key] = &[
         "threads",
         "auto",
         "auto or 1 to 512",
-        "threads for decoding; auto: the physical cores that this process may use",
+        "threads for decoding; auto: the fast physical cores that this process may use and others leave free",
     ),
     key("threads_batch", "as threads", "auto or 1 to 512", "threads for prefill and scoring"),
+    key(
+        "affinity",
+        "auto",
+        "auto, off or a list of CPUs such as 4-7",
+        "CPUs that the threads stay on; auto: the fast ones of a board with unlike cores, if threads is auto too",
+    ),
     key("n_ctx", "min(n_ctx_train, 4096)", "1 to 16777216", "tokens that the KV cache holds; rounded up to 256"),
     key("n_batch", "512", "1 to 65536", "prompt tokens handed to llama.cpp at once; also how soon abort() can act"),
     key("n_ubatch", "min(n_batch, 512)", "1 to 65536", "prompt tokens computed at once; scratch memory grows with it"),
@@ -56,6 +63,17 @@ pub const KEYS: &[Key] = &[
     key("top_k", "0", "0 to 1000000", "candidates for requests that leave temperature at 0; 0: off"),
     key("seed", "0", "0 to 18446744073709551615", "of the sampler, for requests that leave theirs at 0"),
 ];
+
+/// Which CPUs threads stay on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Affinity {
+    /// The fast cluster, where there is one and the number of threads is left open too.
+    Auto,
+    /// Wherever the system puts them.
+    Off,
+    /// These CPUs.
+    List(Vec<u32>),
+}
 
 /// When to use fused attention.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -106,6 +124,7 @@ impl CacheType {
 pub struct Options {
     pub threads: Option<u32>,
     pub threads_batch: Option<u32>,
+    pub affinity: Affinity,
     pub n_ctx: Option<u32>,
     pub n_batch: u32,
     pub n_ubatch: u32,
@@ -128,6 +147,7 @@ impl Default for Options {
         Options {
             threads: None,
             threads_batch: None,
+            affinity: Affinity::Auto,
             n_ctx: None,
             n_batch: 512,
             n_ubatch: 512,
@@ -167,6 +187,7 @@ impl Options {
             match key.name {
                 "threads" => options.threads = auto_or(value, 1, 512).ok_or_else(bad)?,
                 "threads_batch" => threads_batch = Some(auto_or(value, 1, 512).ok_or_else(bad)?),
+                "affinity" => options.affinity = affinity(value).ok_or_else(bad)?,
                 "n_ctx" => options.n_ctx = Some(number(value, 1, 1 << 24).ok_or_else(bad)?),
                 "n_batch" => options.n_batch = number(value, 1, 1 << 16).ok_or_else(bad)?,
                 "n_ubatch" => n_ubatch = Some(number(value, 1, 1 << 16).ok_or_else(bad)?),
@@ -217,6 +238,14 @@ fn boolean(value: &str) -> Option<bool> {
         "true" | "on" | "yes" | "1" => Some(true),
         "false" | "off" | "no" | "0" => Some(false),
         _ => None,
+    }
+}
+
+fn affinity(value: &str) -> Option<Affinity> {
+    match value {
+        "auto" => Some(Affinity::Auto),
+        "off" => Some(Affinity::Off),
+        list => parse_list(list).map(Affinity::List),
     }
 }
 
@@ -321,6 +350,7 @@ mod tests {
         let o = o.unwrap();
         assert_eq!((o.threads, o.threads_batch, o.n_ctx), (Some(3), Some(3), Some(1024)));
         assert_eq!((o.type_k, o.mmap, o.top_p), (CacheType::Q8_0, false, 0.9));
+        assert_eq!(parse(&[("affinity", "4-5,7")]).unwrap().affinity, Affinity::List(vec![4, 5, 7]));
         let o = parse(&[("threads_batch", "auto"), ("threads", "3"), ("n_batch", "64")]).unwrap();
         assert_eq!((o.threads, o.threads_batch, o.n_batch, o.n_ubatch), (Some(3), None, 64, 64));
     }
@@ -349,6 +379,7 @@ mod tests {
             ("temperature", "inf"),
             ("type_k", "q3_k"),
             ("flash_attn", "maybe"),
+            ("affinity", "7-4"),
             ("seed", "-1"),
         ] {
             let error = parse(&[(key, value)]).unwrap_err();

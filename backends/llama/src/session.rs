@@ -4,14 +4,15 @@
 
 mod raw;
 
+use crate::affinity::Pinned;
 use crate::failure::Failure;
 use crate::gguf::{Gguf, block_of};
 use crate::log::Subscription;
 use crate::memory::{Need, context_length, kv_bytes, output_rows};
 use crate::params::{CacheType, Options};
 use crate::preflight::Checked;
+use crate::probe;
 use crate::tokenizer::Tokenizer;
-use crate::{cpu, probe};
 use edgebench_abi::{EB_LOG_INFO, EB_LOG_WARN};
 use edgebench_plugin::entry::Log;
 use llama_cpp_sys_2 as sys;
@@ -40,6 +41,7 @@ pub struct Session {
     model: Model,
     log: Subscription,
     abort: Arc<AtomicBool>,
+    _pinned: Pinned,
     /// Text to tokens and back.
     pub tokenizer: Tokenizer,
     /// As parsed.
@@ -79,13 +81,15 @@ impl Session {
         // SAFETY: initialises globals of ggml, once.
         BACKEND.call_once(|| unsafe { sys::llama_backend_init() });
 
+        // Threads are started from here on.
+        let pinned = Pinned::new(&options.affinity, options.threads.is_none())?;
         let model = load_model(path, &options, &log)?;
         let Checked { header, weights_bytes } = checked;
         let n_ctx = context_length(&header, &options);
         let tokenizer = Tokenizer::new(&model, options.chat_template)?;
         let (n_batch, n_ubatch) = (options.n_batch, options.n_ubatch);
         let n_rows = output_rows(tokenizer.n_vocab() as u64, n_batch, n_ubatch);
-        let context = new_context(&model, &options, n_ctx as u32, n_rows, &abort, &log)?;
+        let context = new_context(&model, &options, n_ctx as u32, n_rows, &abort, &pinned, &log)?;
         let (n_ctx, n_batch) = (context.n_ctx(), context.n_batch());
         let compute_bytes = match log.compute_bytes() {
             0 => Need::of(&header, weights_bytes, &options, n_ctx as u64).compute,
@@ -100,6 +104,7 @@ impl Session {
             model,
             log,
             abort,
+            _pinned: pinned,
             tokenizer,
             options,
             header,
@@ -254,15 +259,17 @@ fn new_context(
     n_ctx: u32,
     n_rows: u32,
     abort: &Arc<AtomicBool>,
+    pinned: &Pinned,
     log: &Subscription,
 ) -> Result<Context, Failure> {
-    let auto = cpu::default_threads();
+    let auto = pinned.threads;
     let threads = options.threads.unwrap_or(auto);
     let threads_batch = options.threads_batch.unwrap_or(auto);
     if threads.max(threads_batch) > auto {
-        log.say(EB_LOG_WARN, &format!("more threads than the {auto} usable cores: expect it to be much slower"));
+        log.say(EB_LOG_WARN, &format!("more threads than the {auto} fast cores that are free: expect it to be slower"));
     }
-    log.say(EB_LOG_INFO, &format!("threads = {threads}, threads_batch = {threads_batch}, n_ctx = {n_ctx}"));
+    let place = &pinned.place;
+    log.say(EB_LOG_INFO, &format!("threads = {threads}, threads_batch = {threads_batch} on {place}, n_ctx = {n_ctx}"));
     // SAFETY: returns a plain struct.
     let mut params = unsafe { sys::llama_context_default_params() };
     params.n_ctx = n_ctx;

@@ -2,24 +2,22 @@
 //! through the dynamic loader. It must not know which program is the right one.
 
 use super::{Embedded, Source};
-use rustix::fs::{MemfdFlags, Mode, OFlags, memfd_create};
+use rustix::fs::{MemfdFlags, Mode, OFlags, SealFlags, fcntl_add_seals, memfd_create};
 use rustix::io::{Errno, FdFlags, fcntl_setfd};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::{self, Write};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
-use std::sync::{Mutex, OnceLock};
+use std::sync::Mutex;
 use std::time::Duration;
 
 /// Environment variable with a command that hosts are started through: `qemu-aarch64-static -L ROOT`.
-const RUNNER: &str = "EDGEBENCH_HOST_RUNNER";
+pub(super) const RUNNER: &str = "EDGEBENCH_HOST_RUNNER";
 /// Environment variable with a folder for hosts that cannot be started from memory.
 const FOLDER: &str = "EDGEBENCH_TMPDIR";
-/// Environment variable that leaves ways out, for tests: any of `memfd`, `file`, separated by commas.
-const WITHOUT: &str = "EDGEBENCH_START_WITHOUT";
 /// Tried in turn after the folder of this program.
 const FOLDERS: &[&str] = &["/tmp", "/var/tmp", "/dev/shm", "/run", "/data/local/tmp"];
 /// How often a file that the kernel still holds as written to is tried.
@@ -64,27 +62,28 @@ pub fn spawn(source: &Source, mut prepare: impl FnMut(&mut Command) -> io::Resul
         Source::Given(path) => return Ok((start(path)?, Way::Program)),
         Source::Embedded(embedded) => *embedded,
     };
-    let without = std::env::var(WITHOUT).unwrap_or_default();
+    if let Some(loader) = embedded.missing_loader() {
+        // The kernel would say "no such file" of a program that is there.
+        let message = format!("the host {} needs {}, which this board does not have", embedded.name, loader.display());
+        return Err(io::Error::other(message));
+    }
     let mut refusals = Vec::new();
     let mut memory = None;
-    if !without.contains("memfd") {
-        match in_memory(embedded).and_then(|path| start(&path).inspect_err(|_| memory = Some(path))) {
-            Ok(child) => return Ok((child, Way::Memory)),
-            Err(e) => refusals.push(format!("from memory: {e}")),
+    match in_memory(embedded).and_then(|file| start(&path_of(memory.insert(file)))) {
+        Ok(child) => return Ok((child, Way::Memory)),
+        Err(e) => refusals.push(format!("from memory: {e}")),
+    }
+    for folder in folders() {
+        match from_file(embedded, &folder, &mut start) {
+            Ok(child) => return Ok((child, Way::File(folder))),
+            Err(e) => refusals.push(format!("{}: {e}", folder.display())),
         }
     }
-    if !without.contains("file") {
-        for folder in folders() {
-            match from_file(embedded, &folder, &mut start) {
-                Ok(child) => return Ok((child, Way::File(folder))),
-                Err(e) => refusals.push(format!("{}: {e}", folder.display())),
-            }
-        }
-    }
-    if let (Some(path), Some(loader)) = (memory, loader(embedded.bytes).filter(|l| l.exists())) {
+    if let (Some(file), Some(loader)) = (memory, embedded.loader().filter(|l| l.exists())) {
         let mut command = Command::new(&loader);
-        command.arg(path);
-        match prepare(&mut command).and_then(|()| command.spawn()) {
+        command.arg(path_of(file));
+        let started = keep_open(file).and_then(|()| prepare(&mut command)).and_then(|()| command.spawn());
+        match started {
             Ok(child) => return Ok((child, Way::Loader(loader))),
             Err(e) => refusals.push(format!("{}: {e}", loader.display())),
         }
@@ -110,28 +109,40 @@ fn through_runner(program: &Path) -> Command {
     }
 }
 
-/// The path of a memory file with the program in it. It is made once and kept for the life of this process.
-fn in_memory(embedded: &'static Embedded) -> io::Result<PathBuf> {
-    static FILES: OnceLock<Mutex<BTreeMap<&'static str, OwnedFd>>> = OnceLock::new();
-    let mut files = FILES.get_or_init(Mutex::default).lock().unwrap_or_else(|e| e.into_inner());
-    if !files.contains_key(embedded.name) {
-        let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
-        // Kernels before 6.3 do not know EXEC; since then it may have to be asked for.
-        let file = match memfd_create("edgebench-host", flags | MemfdFlags::EXEC) {
-            Err(Errno::INVAL) => memfd_create("edgebench-host", flags),
-            other => other,
-        }?;
-        let mut file = File::from(file);
-        file.write_all(embedded.bytes)?;
-        let file = OwnedFd::from(file);
-        if std::env::var_os(RUNNER).is_some() {
-            // A runner is another program, which has to find the descriptor open.
-            fcntl_setfd(&file, FdFlags::empty())?;
-        }
-        files.insert(embedded.name, file);
+/// A memory file with the program in it. It is made once and kept for the life of this process.
+fn in_memory(embedded: &'static Embedded) -> io::Result<&'static OwnedFd> {
+    static FILES: Mutex<BTreeMap<&str, &OwnedFd>> = Mutex::new(BTreeMap::new());
+    let mut files = FILES.lock().unwrap_or_else(|e| e.into_inner());
+    if let Some(file) = files.get(embedded.name) {
+        return Ok(file);
     }
-    let file = files.get(embedded.name).ok_or_else(|| io::Error::other("no memory file"))?;
-    Ok(PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd())))
+    let create = |more| memfd_create("edgebench-host", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING | more);
+    let file = match create(MemfdFlags::EXEC) {
+        // Kernels before 6.3 do not know the flag, and always allow it.
+        Err(Errno::INVAL) => create(MemfdFlags::empty()),
+        // Memory may not be executed here (vm.memfd_noexec); a loader may still map it.
+        Err(Errno::ACCESS) => create(MemfdFlags::NOEXEC_SEAL),
+        other => other,
+    }?;
+    let mut file = File::from(file);
+    io::copy(&mut embedded.unpack(), &mut file)?;
+    // What is started later is what was written now.
+    fcntl_add_seals(&file, SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL)?;
+    if std::env::var_os(RUNNER).is_some() {
+        keep_open(&file)?;
+    }
+    let file: &'static OwnedFd = Box::leak(Box::new(OwnedFd::from(file)));
+    files.insert(embedded.name, file);
+    Ok(file)
+}
+
+/// Lets a runner or loader, which is another program, find the descriptor open.
+fn keep_open(file: impl AsFd) -> io::Result<()> {
+    Ok(fcntl_setfd(file, FdFlags::empty())?)
+}
+
+fn path_of(file: &OwnedFd) -> PathBuf {
+    PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()))
 }
 
 /// The user's folder alone, or those that may be there.
@@ -156,8 +167,8 @@ fn from_file(
     let _ = std::fs::remove_file(&path);
     let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     let file = rustix::fs::open(&path, flags, Mode::RWXU)?;
-    let written = File::from(file).write_all(embedded.bytes);
-    let started = written.and_then(|()| {
+    let written = io::copy(&mut embedded.unpack(), &mut File::from(file));
+    let started = written.and_then(|_| {
         for _ in 0..BUSY_TRIES {
             match start(&path) {
                 // Another thread forked while the file was open for writing, and has not called exec yet.
@@ -169,20 +180,4 @@ fn from_file(
     });
     let _ = std::fs::remove_file(&path);
     started
-}
-
-/// Is the embedded program `name` there, and what it needs on this board?
-pub fn has_loader(name: &str) -> bool {
-    super::EMBEDDED.iter().any(|e| e.name == name) && missing_loader(name).is_none()
-}
-
-/// The dynamic loader that the embedded program `name` needs and this board does not have. A runner brings its own.
-pub fn missing_loader(name: &str) -> Option<PathBuf> {
-    let bytes = super::EMBEDDED.iter().find(|e| e.name == name).map(|e| e.bytes);
-    bytes.and_then(loader).filter(|l| !l.exists() && std::env::var_os(RUNNER).is_none())
-}
-
-/// PT_INTERP of an ELF file; `None` when it is static.
-fn loader(bytes: &[u8]) -> Option<PathBuf> {
-    crate::backend::elf::interpreter(bytes).map(PathBuf::from)
 }

@@ -1,6 +1,8 @@
 //! Which of llama.cpp's variants this processor can run. Each variant has instructions that it needs; the first one,
 //! from the most to the least demanding, whose instructions are all there is taken. It must not know files.
 
+use std::collections::BTreeSet;
+
 /// Environment variable that overrules the choice, for comparisons.
 pub const VARIABLE: &str = "EDGEBENCH_CPU_VARIANT";
 
@@ -15,7 +17,19 @@ const VARIANTS: &[Variant] = &[
     #[cfg(target_arch = "x86_64")]
     Variant {
         name: "avx512",
-        needs: &["avx2", "fma", "f16c", "bmi2", "avx512f", "avx512bw", "avx512vl", "avx512dq", "avx512cd"],
+        needs: &[
+            "avx2",
+            "fma",
+            "f16c",
+            "bmi2",
+            "avx512f",
+            "avx512bw",
+            "avx512cd",
+            "avx512dq",
+            "avx512vl",
+            "avx512vbmi",
+            "avx512vnni",
+        ],
     },
     #[cfg(target_arch = "x86_64")]
     Variant { name: "avx2", needs: &["avx2", "fma", "f16c", "bmi2"] },
@@ -30,6 +44,12 @@ const VARIANTS: &[Variant] = &[
     #[cfg(target_arch = "arm")]
     Variant { name: "armv7-neon", needs: &["neon", "vfpv4"] },
 ];
+
+/// Those features of this processor that variants ask for.
+pub fn features() -> Vec<&'static str> {
+    let all: BTreeSet<&str> = VARIANTS.iter().flat_map(|v| v.needs).copied().collect();
+    all.into_iter().filter(|f| detected(f)).collect()
+}
 
 /// A variant and why it is the one.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -90,6 +110,8 @@ fn detected(feature: &str) -> bool {
         "avx512vl" => is_x86_feature_detected!("avx512vl"),
         "avx512dq" => is_x86_feature_detected!("avx512dq"),
         "avx512cd" => is_x86_feature_detected!("avx512cd"),
+        "avx512vbmi" => is_x86_feature_detected!("avx512vbmi"),
+        "avx512vnni" => is_x86_feature_detected!("avx512vnni"),
         _ => false,
     }
 }

@@ -103,7 +103,7 @@ pub fn is_integer(gguf_type: u32) -> bool {
     matches!(gguf_type, 0..=5 | 7 | 10 | 11)
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "link"))]
 mod tests {
     use super::*;
     use std::ffi::CStr;
