@@ -24,7 +24,8 @@
  *
  *
  * THREADS   [host]  called only on the host's one backend thread, never two at a time.
- *           [any]   may be called from any thread while another function runs. Only abort().
+ *           [any]   may be called from any thread while another function runs. Only abort(), and the
+ *                   functions of eb.power/1.
  *           The sink's event() must be called on the thread that called generate() or score(),
  *           before that call returns. A plugin may use as many threads of its own as it likes.
  *
