@@ -194,7 +194,7 @@ fn context_edge(b: &Bench) -> Checked {
     let session = b.open()?;
     let info = session.info()?;
     let n_ctx = info.n_ctx as usize;
-    if n_ctx > 1 << 16 || n_ctx < 64 || !info.has(EB_INFO_TOKENIZER) {
+    if !(64..=1 << 16).contains(&n_ctx) || !info.has(EB_INFO_TOKENIZER) {
         return Err(Outcome::skipped(format!("n_ctx = {n_ctx} cannot be filled in tokens")));
     }
     let ask = Ask { max_new: 16, ..long_prompt(&session, n_ctx - ROOM)? }.ignore_eos();
