@@ -24,7 +24,8 @@
  *
  *
  * THREADS   [host]  called only on the host's one backend thread, never two at a time.
- *           [any]   may be called from any thread while another function runs. Only abort().
+ *           [any]   may be called from any thread while another function runs. Only abort(), and the
+ *                   functions of eb.power/1.
  *           The sink's event() must be called on the thread that called generate() or score(),
  *           before that call returns. A plugin may use as many threads of its own as it likes.
  *
@@ -38,7 +39,8 @@
  *
  * SIZES     Every struct starts with struct_size, the size that its writer knew (sizeof of the
  *           struct at the time it was compiled). New fields are only ever appended. Read a field
- *           only if it lies inside struct_size (EB_HAS), write only as much as struct_size says.
+ *           only if it lies inside struct_size (EB_HAS), write only as much as struct_size says. Whoever fills a
+ *           struct of the caller (eb_error, eb_probe, eb_info, eb_device) leaves its struct_size as it is.
  *           Fixed for ever, and so without struct_size: eb_str and eb_param. Arrays of structs are
  *           passed as arrays of pointers, so that their stride never matters.
  *
@@ -101,7 +103,7 @@ enum {
     EB_ERR_UNSUPPORTED = 2,   /* right, but this backend, model or device cannot do it; the test case is `unsupported` */
     EB_ERR_OUT_OF_MEMORY = 3, /* host or device memory; say how much is needed and how much is free */
     EB_ERR_MODEL = 4,         /* the model is missing, malformed or of a kind that is not known */
-    EB_ERR_CONTEXT_FULL = 5,  /* prompt + output do not fit into n_ctx */
+    EB_ERR_CONTEXT_FULL = 5,  /* n_ctx has no room for the prompt and one token, or for what is to be scored */
     EB_ERR_ABORTED = 6,       /* abort() was called */
     EB_ERR_DEVICE = 7,        /* driver or hardware */
     EB_ERR_BUFFER = 8,        /* the caller's buffer is too small; the needed size has been stored */
@@ -179,10 +181,14 @@ typedef struct eb_info {
 /* ---------------------------------------------------------------- requests */
 
 /* eb_request.flags */
-#define EB_REQUEST_IGNORE_EOS ((uint64_t)1 << 0)    /* do not stop at end-of-sequence: exactly max_new tokens */
+#define EB_REQUEST_IGNORE_EOS ((uint64_t)1 << 0)    /* go on over end-of-sequence: exactly max_new tokens, if they fit */
 #define EB_REQUEST_PARSE_SPECIAL ((uint64_t)1 << 1) /* as EB_TOKENIZE_PARSE_SPECIAL, for `text` */
 
 /* One prompt to be continued. Either text or tokens is set.
+ *
+ * ROOM: prompt and output together take at most n_ctx tokens. A prompt behind which not one token fits fails with
+ * EB_ERR_CONTEXT_FULL and is never cut; one that fits is continued until max_new or n_ctx is reached
+ * (EB_FINISH_LENGTH, EB_OK).
  *
  * PREFIX HINT: requests with the same prefix_id != 0 start with the same prefix_len bytes of text (or
  * tokens, when tokens are given). A backend may evaluate that part once and keep it until reset() or
@@ -222,8 +228,8 @@ enum {
     EB_FINISH_STOP = 2,    /* a stop string appeared */
     EB_FINISH_LENGTH = 3,  /* max_new or n_ctx reached */
     EB_FINISH_SINK = 4,    /* event() asked to stop */
-    EB_FINISH_ABORTED = 5, /* abort() was called */
-    EB_FINISH_ERROR = 6,   /* `status` says which; the other requests of the call go on */
+    EB_FINISH_ABORTED = 5, /* abort() was called; status is EB_ERR_ABORTED */
+    EB_FINISH_ERROR = 6,   /* `status` says which, and `text` why; the other requests of the call go on */
     EB_FINISH_SCORED = 7   /* score() is complete */
 };
 
@@ -242,7 +248,7 @@ typedef struct eb_event {
     uint32_t n_tokens;      /* SCORE: tokens of the continuation that were scored */
     int32_t is_greedy;      /* SCORE: 1 if each token of it was the most likely one */
     int32_t finish;         /* DONE: EB_FINISH_* */
-    eb_status status;       /* DONE: EB_OK, or why this request failed */
+    eb_status status;       /* DONE: EB_OK; with EB_FINISH_ABORTED and EB_FINISH_ERROR why there is not more */
     double claim_prefill_ms; /* DONE: the vendor's own timing, kept beside the host's; 0: none */
     double claim_decode_ms;  /* DONE: likewise */
 } eb_event;
@@ -292,7 +298,9 @@ typedef struct eb_backend {
      * Returns when all are done. EB_OK although single requests failed (their DONE says so);
      * EB_ERR_ABORTED after abort() (DONE events still come first); anything else: the call as a whole
      * failed, and requests without a DONE count as failed with it.
-     * The end-of-sequence token is no TOKEN event. A stop string's own text may or may not be sent. */
+     * The end-of-sequence token is no TOKEN event. A stop string's own text may or may not be sent.
+     * Each request gives what it would give alone. Where the size of a batch changes rounding, a close decision
+     * may fall otherwise: allowed, but first tokens and scores that differ by more than rounding are a fault. */
     eb_status (*generate)(eb_session *session, const eb_request *const *requests, size_t n,
                           const eb_sink *sink, eb_error *error);
 
@@ -340,6 +348,8 @@ typedef struct eb_score_v1 {
     /* [host] Per request: PREFILL, one SCORE per continuation, DONE (EB_FINISH_SCORED). logprob is
      * sum over i of ln p(continuation[i] | context, continuation[0..i-1]). The context may be evaluated
      * once for all its continuations; the result must not depend on how they are grouped.
+     * A context that does not fit n_ctx together with its longest continuation, whose last token is only
+     * predicted and takes no room, fails by itself: DONE with EB_FINISH_ERROR and EB_ERR_CONTEXT_FULL, no SCORE.
      * Returns as generate() does. */
     eb_status (*score)(eb_session *session, const eb_score_request *const *requests, size_t n,
                        const eb_sink *sink, eb_error *error);

@@ -484,7 +484,8 @@ static void generate_one(eb_session *m, const eb_request *r, const eb_sink *sink
             break;
         }
     }
-    send_done(sink, r->id, finish, EB_OK, NULL);
+    if (finish == EB_FINISH_ABORTED) send_done(sink, r->id, finish, EB_ERR_ABORTED, "aborted");
+    else send_done(sink, r->id, finish, EB_OK, NULL);
 }
 
 static eb_status mock_generate(eb_session *m, const eb_request *const *requests, size_t n, const eb_sink *sink,
@@ -513,7 +514,7 @@ static eb_status mock_score(eb_session *m, const eb_score_request *const *reques
         size_t longest = 0;
         for (c = 0; c < q->n_continuations; c++)
             if (q->n_tokens[c] > longest) longest = q->n_tokens[c];
-        if (q->n_context + longest > m->n_ctx) {
+        if (q->n_context + longest - 1 > m->n_ctx) { /* the last token is predicted, but never evaluated */
             send_done(sink, q->id, EB_FINISH_ERROR, EB_ERR_CONTEXT_FULL, "the context does not fit n_ctx: raise it");
             continue;
         }

@@ -126,7 +126,7 @@ static void run(eb_session *s, const eb_request *r, const eb_sink *sink) {
         if (e.finish != EB_FINISH_LENGTH) break;
     }
     e.kind = EB_EVENT_DONE, e.text.len = 0;
-    if (s->aborted) e.finish = EB_FINISH_ABORTED;
+    if (s->aborted) e.finish = EB_FINISH_ABORTED, e.status = EB_ERR_ABORTED;
     sink->event(sink->user, &e);
 }
 

@@ -160,6 +160,19 @@ unsafe fn session<'a, B: Backend>(session: *mut EbSession) -> Result<&'a mut B, 
     Ok(unsafe { &mut *handle.as_ref().session.get() })
 }
 
+/// Runs the body of a function of the table with its session.
+///
+/// # Safety
+/// The header's rules for sessions and for `error`.
+unsafe fn with<B: Backend>(
+    handle: *mut EbSession,
+    error: *mut EbError,
+    body: impl FnOnce(&mut B) -> Result<(), Failure>,
+) -> EbStatus {
+    // SAFETY: passed on to the caller.
+    unsafe { guard(error, || body(session::<B>(handle)?)) }
+}
+
 unsafe extern "C" fn probe<B: Backend>(out: *mut EbProbe, error: *mut EbError) -> EbStatus {
     let body = || {
         let Probe { device_count, runtime, device, note } = B::probe();
@@ -247,14 +260,12 @@ unsafe extern "C" fn close<B: Backend>(session: *mut EbSession) {
 }
 
 unsafe extern "C" fn info<B: Backend>(handle: *mut EbSession, out: *mut EbInfo, error: *mut EbError) -> EbStatus {
-    let body = || {
-        // SAFETY: the header's rules for sessions.
-        let session = unsafe { session::<B>(handle) }?;
+    let body = |session: &mut B| {
         // SAFETY: the caller's struct says how large it is.
         unsafe { fill(out, &session.info()) }
     };
-    // SAFETY: the header's rules for `error`.
-    unsafe { guard(error, body) }
+    // SAFETY: the header's rules for sessions and for `error`.
+    unsafe { with(handle, error, body) }
 }
 
 /// A caller's buffer of `capacity` entries; NULL is fine for 0.
@@ -289,9 +300,7 @@ unsafe extern "C" fn tokenize<B: Backend>(
     n_tokens: *mut usize,
     error: *mut EbError,
 ) -> EbStatus {
-    let body = || {
-        // SAFETY: the header's rules for sessions.
-        let session = unsafe { session::<B>(handle) }?;
+    let body = |session: &mut B| {
         let n_tokens = NonNull::new(n_tokens).ok_or_else(|| Failure::null("n_tokens"))?;
         // SAFETY: the header's rules for the buffer.
         let out = unsafe { buffer(tokens, capacity) }?;
@@ -301,8 +310,8 @@ unsafe extern "C" fn tokenize<B: Backend>(
         let needed = session.tokenize(unsafe { text.bytes() }, special, parse, out)?;
         fits(needed, capacity, n_tokens)
     };
-    // SAFETY: the header's rules for `error`.
-    unsafe { guard(error, body) }
+    // SAFETY: the header's rules for sessions and for `error`.
+    unsafe { with(handle, error, body) }
 }
 
 unsafe extern "C" fn detokenize<B: Backend>(
@@ -314,9 +323,7 @@ unsafe extern "C" fn detokenize<B: Backend>(
     length: *mut usize,
     error: *mut EbError,
 ) -> EbStatus {
-    let body = || {
-        // SAFETY: the header's rules for sessions.
-        let session = unsafe { session::<B>(handle) }?;
+    let body = |session: &mut B| {
         let length = NonNull::new(length).ok_or_else(|| Failure::null("length"))?;
         // SAFETY: borrowed for this call.
         let tokens = unsafe { slice(tokens, n_tokens, "tokens") }?;
@@ -324,8 +331,8 @@ unsafe extern "C" fn detokenize<B: Backend>(
         let out = unsafe { buffer(text.cast::<u8>(), capacity) }?;
         fits(session.detokenize(tokens, out)?, capacity, length)
     };
-    // SAFETY: the header's rules for `error`.
-    unsafe { guard(error, body) }
+    // SAFETY: the header's rules for sessions and for `error`.
+    unsafe { with(handle, error, body) }
 }
 
 unsafe extern "C" fn generate<B: Backend>(
@@ -335,17 +342,15 @@ unsafe extern "C" fn generate<B: Backend>(
     sink: *const EbSink,
     error: *mut EbError,
 ) -> EbStatus {
-    let body = || {
-        // SAFETY: the header's rules for sessions.
-        let session = unsafe { session::<B>(handle) }?;
+    let body = |session: &mut B| {
         // SAFETY: the sink is borrowed for this call.
         let sink = unsafe { Sink::new(sink) }?;
         // SAFETY: the header's rules for requests.
         let all = unsafe { to_generate(requests, n) }?;
         session.generate(&all, &sink)
     };
-    // SAFETY: the header's rules for `error`.
-    unsafe { guard(error, body) }
+    // SAFETY: the header's rules for sessions and for `error`.
+    unsafe { with(handle, error, body) }
 }
 
 unsafe extern "C" fn score<B: Backend>(
@@ -355,26 +360,20 @@ unsafe extern "C" fn score<B: Backend>(
     sink: *const EbSink,
     error: *mut EbError,
 ) -> EbStatus {
-    let body = || {
-        // SAFETY: the header's rules for sessions.
-        let session = unsafe { session::<B>(handle) }?;
+    let body = |session: &mut B| {
         // SAFETY: the sink is borrowed for this call.
         let sink = unsafe { Sink::new(sink) }?;
         // SAFETY: the header's rules for requests.
         let all = unsafe { to_score(requests, n) }?;
         session.score(&all, &sink)
     };
-    // SAFETY: the header's rules for `error`.
-    unsafe { guard(error, body) }
+    // SAFETY: the header's rules for sessions and for `error`.
+    unsafe { with(handle, error, body) }
 }
 
 unsafe extern "C" fn reset<B: Backend>(handle: *mut EbSession, error: *mut EbError) -> EbStatus {
-    let body = || {
-        // SAFETY: the header's rules for sessions.
-        unsafe { session::<B>(handle) }?.reset()
-    };
-    // SAFETY: the header's rules for `error`.
-    unsafe { guard(error, body) }
+    // SAFETY: the header's rules for sessions and for `error`.
+    unsafe { with(handle, error, B::reset) }
 }
 
 unsafe extern "C" fn abort<B: Backend>(session: *mut EbSession) {

@@ -268,11 +268,17 @@ fn finished(name: &str, p: Progress, tokens: Vec<i32>, done: bool) -> Result<Ans
             let seen = format!("{name}() sent a DONE event with finish = {finish}");
             return Err(Outcome::failed(seen, "use the EB_FINISH_* that says why the request ended"));
         }
-        let says_error = finish == EB_FINISH_ERROR;
-        if says_error && p.status == EB_OK || !says_error && !matches!(p.status, EB_OK | EB_ERR_ABORTED) {
+        let (fits, todo) = match finish {
+            EB_FINISH_ERROR => (p.status != EB_OK, "EB_FINISH_ERROR and a status other than EB_OK go together"),
+            EB_FINISH_ABORTED => {
+                (p.status == EB_ERR_ABORTED, "EB_FINISH_ABORTED has the status EB_ERR_ABORTED, not EB_OK")
+            }
+            _ => (p.status == EB_OK, "a request that did not fail has the status EB_OK"),
+        };
+        if !fits {
             let status = status_name(p.status);
             let seen = format!("{name}() sent a DONE event with finish = {finish} and status = {status}");
-            return Err(Outcome::failed(seen, "EB_FINISH_ERROR and a status other than EB_OK go together"));
+            return Err(Outcome::failed(seen, todo));
         }
     }
     Ok(Answer {

@@ -30,8 +30,14 @@ pub(super) const CHECKS: &[Check] = &[
     Check::new(
         "context-full",
         "a prompt that is too long fails by itself, and the session survives",
-        "EB_ERR_CONTEXT_FULL: prompt + output do not fit into n_ctx; the other requests of the call go on",
+        "EB_ERR_CONTEXT_FULL: no room for the prompt and one token; the other requests of the call go on",
         context_full,
+    ),
+    Check::new(
+        "context-edge",
+        "a prompt that fits is continued until n_ctx is full",
+        "prompt and output take at most n_ctx tokens; continued until max_new or n_ctx is reached (EB_FINISH_LENGTH)",
+        context_edge,
     ),
     Check::new(
         "empty-prompt",
@@ -181,6 +187,27 @@ fn context_full(b: &Bench) -> Checked {
     }
     same(&first, &mixed.answers[0], "beside a prompt that was too long", "the others go on")?;
     same(&first, &mixed.answers[2], "beside a prompt that was too long", "the others go on")
+}
+
+fn context_edge(b: &Bench) -> Checked {
+    const ROOM: usize = 3;
+    let session = b.open()?;
+    let info = session.info()?;
+    let n_ctx = info.n_ctx as usize;
+    if !(64..=1 << 16).contains(&n_ctx) || !info.has(EB_INFO_TOKENIZER) {
+        return Err(Outcome::skipped(format!("n_ctx = {n_ctx} cannot be filled in tokens")));
+    }
+    let ask = Ask { max_new: 16, ..long_prompt(&session, n_ctx - ROOM)? }.ignore_eos();
+    let answer = session.well(&ask)?;
+    if !(1..=ROOM).contains(&answer.tokens.len()) || answer.finish != EB_FINISH_LENGTH {
+        let seen = format!(
+            "{} tokens and finish = {} behind a prompt that leaves room for {ROOM}",
+            answer.tokens.len(),
+            answer.finish
+        );
+        return Err(Outcome::failed(seen, "go on until n_ctx is full, then EB_FINISH_LENGTH"));
+    }
+    Ok(())
 }
 
 fn empty_prompt(b: &Bench) -> Checked {

@@ -52,7 +52,7 @@ pub(super) const CHECKS: &[Check] = &[
     Check::new(
         "score-context-full",
         "a context that is too long fails by itself, and the session survives",
-        "EB_ERR_CONTEXT_FULL: prompt + output do not fit into n_ctx; the other requests of the call go on",
+        "a context that does not fit n_ctx with its longest continuation fails by itself; the others go on",
         context_full,
     ),
 ];
@@ -330,5 +330,14 @@ fn context_full(b: &Bench) -> Checked {
     }
     let after = s.all_well(std::slice::from_ref(&ordinary))?;
     let todo = "leave nothing of it behind";
-    compare(&first[0], &after[0], "before and after a context that was too long", todo)
+    compare(&first[0], &after[0], "before and after a context that was too long", todo)?;
+    let longest = ordinary.continuations.iter().map(Vec::len).max().unwrap_or(1);
+    let context = long_prompt(&s.session, n_ctx + 1 - longest)?.tokens;
+    let call = s.session.score(s.score, &[ScoreAsk { context, ..ordinary }])?;
+    if call.refusal.is_some() || call.answers[0].status != EB_OK {
+        let seen =
+            format!("a context of {} tokens with an option of {longest} does not fit {n_ctx}", n_ctx + 1 - longest);
+        return Err(Outcome::failed(seen, "the last token of an option is only predicted and takes no room"));
+    }
+    Ok(())
 }

@@ -172,7 +172,15 @@ const SCORE: &[Mutant] = &[
     ),
     ("score-greedy", "e.is_greedy &= best == token;", "e.is_greedy &= best != token;"),
     ("score-prefix", "        uint64_t context = m->seed;", "        uint64_t context = m->seed + q->prefix_id;"),
-    ("score-context-full", "if (q->n_context + longest > m->n_ctx) {", "if (0) {"),
+    ("score-context-full", "longest - 1 > m->n_ctx", "longest > m->n_ctx"),
+    ("context-edge", "made < r->max_new && n + made < m->n_ctx", "made < r->max_new"),
+    ("context-edge", "    if (n + 1 > m->n_ctx) {", "    if (n + r->max_new > m->n_ctx) {"),
+    (
+        "abort-generate",
+        "send_done(sink, r->id, finish, EB_ERR_ABORTED, \"aborted\")",
+        "send_done(sink, r->id, finish, EB_OK, NULL)",
+    ),
+    ("score-context-full", "if (q->n_context + longest - 1 > m->n_ctx) {", "if (0) {"),
 ];
 
 const RESOURCES: &[Mutant] = &[

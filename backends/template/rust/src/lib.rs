@@ -103,10 +103,10 @@ fn run(session: &Session, r: &EbRequest, send: &dyn Fn(&EbEvent) -> bool) {
     }
     // SDK: evaluate the prompt here.
     send(&EbEvent { prompt_tokens: prompt.len() as u32, ..EbEvent::new(EB_EVENT_PREFILL, r.id) });
-    let mut finish = EB_FINISH_LENGTH;
+    let (mut finish, mut status) = (EB_FINISH_LENGTH, EB_OK);
     for byte in prompt.iter().cycle().take((r.max_new as usize).min(session.n_ctx as usize - prompt.len())) {
         if session.aborted.load(Ordering::Relaxed) {
-            finish = EB_FINISH_ABORTED;
+            (finish, status) = (EB_FINISH_ABORTED, EB_ERR_ABORTED);
             break;
         }
         // SDK: make the next token here; stop at its end of answer (unless IGNORE_EOS is set) and at stop strings.
@@ -116,7 +116,7 @@ fn run(session: &Session, r: &EbRequest, send: &dyn Fn(&EbEvent) -> bool) {
             break;
         }
     }
-    done(finish, EB_OK, EbStr::EMPTY);
+    done(finish, status, EbStr::EMPTY);
 }
 
 #[rustfmt::skip]
