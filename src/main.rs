@@ -4,9 +4,10 @@ use argh::FromArgs;
 use edgebench::backend::conform::child;
 use edgebench::backend::host;
 use edgebench::conform;
+use edgebench::fit;
 use edgebench::probe;
 use edgebench::problem::Problem;
-use edgebench::sense::bandwidth;
+use edgebench::sense::{bandwidth, sensors};
 use edgebench::story::{rank, table};
 use edgebench::testcase::plan::Plan;
 use edgebench::testcase::run::{self, RunError, Verbosity};
@@ -186,6 +187,9 @@ fn check_job(arguments: &Check) -> u8 {
                 plan.total_records(),
                 plan.bytes as f64 / 1e6,
             );
+            for warning in fit::warnings(&plan.job, &sensors::root()) {
+                eprintln!("warning: {warning}");
+            }
             OK
         }
     }

@@ -11,6 +11,7 @@ pub mod memory;
 pub mod params;
 mod preflight;
 mod probe;
+mod repack;
 mod sampler;
 mod score;
 mod session;
