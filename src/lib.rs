@@ -8,6 +8,7 @@
 //! | `conform` | the command of that name: a plugin's checks, each in a child |
 //! | `probe` | the command of that name: what a board is and shows |
 //! | `testcase` | a run: plan, hosts started and watched, samples written |
+//! | `fit` | whether a model fits into memory, before anything is started |
 //! | `testenv` | datasets, prompts, extraction, metrics; no process work |
 //! | `backend` | the C ABI, the host process and its client; the only `unsafe` |
 //! | `sense` | what `/proc` and `/sys` tell |
@@ -20,6 +21,7 @@
 pub mod backend;
 mod clock;
 pub mod conform;
+pub mod fit;
 pub mod job;
 mod pattern;
 pub mod probe;

@@ -3,10 +3,11 @@
 use argh::FromArgs;
 use edgebench::backend;
 use edgebench::conform;
+use edgebench::fit;
 use edgebench::job::Gate;
 use edgebench::probe;
 use edgebench::problem::Problem;
-use edgebench::sense::bandwidth;
+use edgebench::sense::{bandwidth, sensors};
 use edgebench::story::run_folder::Run;
 use edgebench::story::{boards, compare, rank, table};
 use edgebench::testcase::plan::Plan;
@@ -241,6 +242,9 @@ fn check_job(arguments: &Check) -> u8 {
                 plan.total_records(),
                 plan.bytes as f64 / 1e6,
             );
+            for warning in fit::warnings(&plan.job, &sensors::root()) {
+                eprintln!("warning: {warning}");
+            }
             OK
         }
     }

@@ -35,6 +35,8 @@ pub struct Job {
     pub load_timeout: Duration,
     /// Hosts read what they need and write nothing, where the kernel can see to it.
     pub sandbox: bool,
+    /// Start also what needs more memory than is free.
+    pub force_memory: bool,
     pub measure: Measure,
     /// Object instances: sweeps are resolved.
     pub instances: Vec<Instance>,

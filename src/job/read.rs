@@ -42,6 +42,7 @@ fn read(source: &Source, absolute: &Path) -> Option<Job> {
         timeout: Duration::from_secs(60),
         load_timeout: Duration::from_secs(300),
         sandbox: true,
+        force_memory: false,
         measure: Measure::default(),
         instances: Vec::new(),
         tasks: Vec::new(),
@@ -105,6 +106,7 @@ fn head(mut table: Table, job: &mut Job) {
     if let Some(sandbox) = table.get("sandbox").and_then(|v| word(&v, &[("on", true), ("off", false)])) {
         job.sandbox = sandbox;
     }
+    job.force_memory = table.get("force_memory").and_then(|v| v.boolean()).unwrap_or(false);
     if let Some(timeout) = table.get("load_timeout").and_then(|v| v.duration()) {
         job.load_timeout = timeout;
     }

@@ -4,6 +4,7 @@
 mod print;
 
 use crate::backend::hosts::{Description, describe};
+use crate::fit::{self, Fit};
 use crate::sense::bandwidth;
 use crate::sense::board::Board;
 use crate::sense::energy::Kind;
@@ -102,20 +103,6 @@ impl From<&Absent> for AbsentRow {
     }
 }
 
-/// Memory that a model takes, by part, against what is free. MiB.
-#[derive(Debug, Serialize)]
-pub struct Fit {
-    pub model: String,
-    pub weights_mib: f64,
-    pub kv_mib: f64,
-    pub compute_mib: f64,
-    pub n_ctx: u64,
-    pub free_mib: Option<f64>,
-    pub fits: bool,
-    /// What to do where it does not.
-    pub advice: String,
-}
-
 /// What `probe` is asked.
 pub struct Request<'a> {
     pub json: bool,
@@ -129,8 +116,9 @@ pub struct Request<'a> {
 /// # Errors
 /// What is wrong with the model or its parameters.
 pub fn run(request: &Request) -> Result<(), String> {
-    let model = request.model.map(|m| fit(m, request.params)).transpose()?;
-    let probe = Probe { model, ..look(&sensors::root()) };
+    let root = sensors::root();
+    let model = request.model.map(|m| fit_of(m, request.params, &root)).transpose()?;
+    let probe = Probe { model, ..look(&root) };
     match request.json {
         // Strings and numbers only: it cannot fail.
         true => println!("{}", serde_json::to_string_pretty(&probe).unwrap_or_default()),
@@ -277,30 +265,11 @@ fn features(cpuinfo: &str) -> Vec<String> {
     FEATURES.iter().filter(|f| words.contains(f)).map(|f| (*f).to_owned()).collect()
 }
 
-#[cfg(feature = "gguf")]
-fn fit(model: &Path, params: &[String]) -> Result<Fit, String> {
-    let pairs: Vec<(String, String)> = params
-        .iter()
-        .map(|p| p.split_once('=').map(|(k, v)| (k.to_owned(), v.to_owned())))
-        .collect::<Option<_>>()
-        .ok_or("--param is key=value")?;
-    let fit = edgebench_llama::fit::fit(model, &pairs, &text("/proc/meminfo")).map_err(|f| f.message)?;
-    let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
-    Ok(Fit {
-        model: model.display().to_string(),
-        weights_mib: mib(fit.need.weights),
-        kv_mib: mib(fit.need.kv),
-        compute_mib: mib(fit.need.compute),
-        n_ctx: fit.n_ctx,
-        free_mib: fit.free.map(mib),
-        fits: fit.shortage.is_none(),
-        advice: fit.shortage.unwrap_or_default(),
-    })
-}
-
-#[cfg(not(feature = "gguf"))]
-fn fit(model: &Path, _params: &[String]) -> Result<Fit, String> {
-    Err(format!("{}: this build has no llama.cpp, whose memory it would estimate; use the full one", model.display()))
+/// Holds the model against the free memory; `params` are `key=value`.
+fn fit_of(model: &Path, params: &[String], root: &Path) -> Result<Fit, String> {
+    let pair = |p: &String| p.split_once('=').map(|(k, v)| (k.to_owned(), v.to_owned()));
+    let pairs: Vec<_> = params.iter().map(pair).collect::<Option<_>>().ok_or("--param is key=value")?;
+    fit::of(model, &pairs, root)
 }
 
 #[cfg(test)]

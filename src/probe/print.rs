@@ -1,6 +1,7 @@
 //! A probe for people. It must not know how anything was found.
 
-use super::{Fit, Probe};
+use super::Probe;
+use crate::fit::Fit;
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 
 /// Widest line, in columns.
@@ -80,11 +81,10 @@ fn sensors(probe: &Probe) -> String {
 
 fn fit(m: &Fit) -> String {
     let free = m.free_mib.map_or("unknown".to_owned(), |f| format!("{f:.0} MiB"));
-    let total = m.weights_mib + m.kv_mib + m.compute_mib;
     let verdict = if m.fits { "fits".to_owned() } else { format!("does not fit: {}", m.advice) };
     format!(
-        "{}\n  weights {:.0} + KV {:.0} (n_ctx {}) + compute {:.0} = {total:.0} MiB; {free} free: {verdict}",
-        m.model, m.weights_mib, m.kv_mib, m.n_ctx, m.compute_mib
+        "{}\n  weights {:.0} + KV {:.0} (n_ctx {}) + compute {:.0} + host {:.0} = {:.0} MiB; {free} free\n  {verdict}",
+        m.model, m.weights_mib, m.kv_mib, m.n_ctx, m.compute_mib, m.host_mib, m.need_mib
     )
 }
 

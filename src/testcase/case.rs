@@ -11,6 +11,7 @@ use super::telemetry::{Eyes, Telemetry};
 use crate::backend::client::{Client, HostError};
 use crate::backend::wire::{FailureKind, Open, Opened};
 use crate::clock::now_ns;
+use crate::fit;
 use crate::job::{Instance, Job, Task};
 use crate::problem::Problem;
 use crate::results::{CaseRow, Status};
@@ -29,6 +30,8 @@ pub struct Context<'a> {
     /// Has the user asked to stop?
     pub interrupted: &'a dyn Fn() -> bool,
     pub proc_root: &'a Path,
+    /// Root of the board's files: free memory is read below it.
+    pub sysroot: &'a Path,
     /// What the memory gives.
     pub bandwidth: &'a mut Once,
 }
@@ -36,6 +39,8 @@ pub struct Context<'a> {
 /// Why a case ended before its last record.
 pub enum End {
     Host(HostError),
+    /// The model needs more memory than is free: no host was started.
+    DoesNotFit(String),
     Dataset(Problem),
     Interrupted,
     Journal(JournalError),
@@ -123,11 +128,14 @@ fn measure(
     let open = Open {
         backend: instance.backend.clone(),
         model,
-        params: instance.params.clone(),
+        params: fit::params(job, instance),
         title: id.to_owned(),
         sandbox: job.sandbox,
         power_hz: context.telemetry.plugin_hz(),
     };
+    if let Some(why) = fit::shortage(job, instance, context.sysroot) {
+        return Err(End::DoesNotFit(why));
+    }
     if let Some(wanted) = &job.measure.cooldown {
         measured.hot_start_c = prepare::cool_down(context, eyes, wanted)?;
     }
@@ -185,6 +193,7 @@ fn status_of(end: Option<End>, answers: &Answers, oom_killed: bool) -> (Status, 
         }
         None if tally.failed > 0 => (Status::Ok, answers.first_failure.clone().unwrap_or_default()),
         None => (Status::Ok, String::new()),
+        Some(End::DoesNotFit(why)) => (Status::OutOfMemory, why),
         Some(End::Interrupted) => (Status::Interrupted, "stopped by the user".to_owned()),
         Some(End::Dataset(problem)) => (Status::Failed, format!("the dataset changed while it was read: {problem}")),
         Some(End::Journal(e)) => (Status::Failed, e.to_string()),

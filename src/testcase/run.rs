@@ -109,7 +109,8 @@ pub fn run(plan: &Plan, folder: &Path, verbosity: Verbosity, resume: bool) -> Re
         manifest = manifest.resume(then);
     }
     let done: BTreeSet<String> = rows.iter().map(|r| r.get("case").to_owned()).collect();
-    let sensors = Sensors::open(&sensors::root(), Duration::from_secs(1) / job.measure.hz);
+    let sysroot = sensors::root();
+    let sensors = Sensors::open(&sysroot, Duration::from_secs(1) / job.measure.hz);
     let columns = Telemetry::columns(&sensors.layout);
     // Before the tables: where they are, it is.
     write_manifest(folder, &manifest)?;
@@ -138,6 +139,7 @@ pub fn run(plan: &Plan, folder: &Path, verbosity: Verbosity, resume: bool) -> Re
             progress: &progress,
             interrupted: &|| signal.load(Ordering::Relaxed) != 0,
             proc_root: Path::new("/proc"),
+            sysroot: &sysroot,
             bandwidth: &mut bandwidth,
         };
         let (row, opened) = case::run(&mut context, &id, instance, &job.tasks[case.task])?;

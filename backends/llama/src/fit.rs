@@ -2,9 +2,9 @@
 //! want to know before anything is started. It must not know llama.cpp.
 
 use crate::failure::Failure;
-use crate::memory::{Need, available, context_length, shortage};
+use crate::memory::{Need, context_length, shortage};
 use crate::params::Options;
-use crate::preflight::check_files;
+use crate::preflight::inspect;
 use std::path::Path;
 
 /// The answer.
@@ -14,26 +14,21 @@ pub struct Fit {
     pub need: Need,
     /// Tokens of context that it was asked with, or that it gets by itself.
     pub n_ctx: u64,
-    /// Bytes that are free; `None` where the system does not tell.
-    pub free: Option<u64>,
     /// Why it does not fit and what to do, if it does not.
     pub shortage: Option<String>,
 }
 
-/// Holds `model`, opened with `params`, against the free memory that `meminfo` (the text of `/proc/meminfo`) tells.
+/// Holds `model`, opened with `params`, against `free` bytes of memory; `None`: the system does not tell.
 ///
 /// # Errors
 /// A file that is no GGUF, or a parameter that the backend would refuse.
-pub fn fit(model: &Path, params: &[(String, String)], meminfo: &str) -> Result<Fit, Failure> {
+pub fn fit(model: &Path, params: &[(String, String)], free: Option<u64>) -> Result<Fit, Failure> {
     let options = Options::parse(params.iter().map(|(k, v)| (k.as_str(), v.as_str())))?;
-    let checked = check_files(model)?;
-    let n_ctx = context_length(&checked.header, &options);
-    let free = available(meminfo);
-    let weights = checked.weights_bytes;
+    let header = inspect(model)?;
+    let n_ctx = context_length(&header, &options);
     Ok(Fit {
-        need: Need::of(&checked.header, weights, &options, n_ctx),
+        need: Need::of(&header, &options, n_ctx),
         n_ctx,
-        free,
-        shortage: free.and_then(|free| shortage(&checked.header, weights, &options, free)),
+        shortage: free.and_then(|free| shortage(&header, &options, free)),
     })
 }

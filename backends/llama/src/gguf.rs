@@ -9,7 +9,7 @@ mod types;
 pub use types::{block_of, file_type_name};
 
 use reader::Reader;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io::{Read, Seek};
 
 /// Longest string that is kept: chat templates of real models stay below 32 KiB.
@@ -42,18 +42,28 @@ pub struct Gguf {
     pub n_params: u64,
     /// Bytes of the tensors of this file.
     pub weights_bytes: u64,
+    /// Of these, bytes of the matrices that activations are multiplied with, by `ggml_type`.
+    pub matrices: BTreeMap<u32, u64>,
+    /// The table that tokens are looked up in: its `ggml_type` and bytes. Not among `matrices`.
+    pub embedding: (u32, u64),
+    /// Has the output a matrix of its own? Else it is the embedding.
+    pub has_output: bool,
     /// Files that the model is split into, 1 for a whole one.
     pub n_files: u64,
     /// Tokens, as trained; 0 if unknown.
     pub n_ctx_train: u64,
     /// Entries of the vocabulary; 0 if unknown.
     pub n_vocab: u64,
+    /// Pairs that the tokenizer joins.
+    pub n_merges: u64,
     /// Width of the residual stream.
     pub n_embd: u64,
-    /// Width of the widest feed-forward layer.
+    /// Width of the widest feed-forward layer; of all experts together that one token uses.
     pub n_ff: u64,
     /// Attention heads of the layer that has the most.
     pub n_head: u64,
+    /// K and V heads of the layer that has the most.
+    pub n_head_kv: u64,
     /// Numbers in one head of K and of V.
     pub head_size: (u64, u64),
     /// K and V numbers that the caches of all layers keep per token.
@@ -100,6 +110,19 @@ impl Gguf {
         Ok(model)
     }
 
+    /// Adds the tensors of another file of the same model.
+    pub fn add_tensors(&mut self, other: &Gguf) {
+        self.weights_bytes = self.weights_bytes.saturating_add(other.weights_bytes);
+        for (kind, bytes) in &other.matrices {
+            let sum = self.matrices.entry(*kind).or_default();
+            *sum = sum.saturating_add(*bytes);
+        }
+        if other.embedding.1 > 0 {
+            self.embedding = other.embedding;
+        }
+        self.has_output |= other.has_output;
+    }
+
     /// Sums up the tensors; returns the name of the type that takes the most bytes.
     fn read_tensors<R: Read + Seek>(&mut self, r: &mut Reader<R>, n: u64, alignment: u64) -> Result<String, String> {
         let mut bytes_by_type: HashMap<u32, u64> = HashMap::new();
@@ -137,8 +160,17 @@ impl Gguf {
             if !offset.is_multiple_of(alignment) {
                 return Err(damaged(&format!("tensor `{name}` starts at {offset}, which is not aligned")));
             }
-            if name == "token_embd.weight" {
-                self.n_vocab = shape[1];
+            match name.as_str() {
+                "token_embd.weight" => {
+                    self.n_vocab = shape[1];
+                    self.embedding = (kind, bytes);
+                }
+                _ if n_dims > 1 => {
+                    self.has_output |= name == "output.weight";
+                    let sum = self.matrices.entry(kind).or_default();
+                    *sum = sum.saturating_add(bytes);
+                }
+                _ => {}
             }
             self.n_params = self.n_params.saturating_add(elements);
             self.weights_bytes = self.weights_bytes.saturating_add(bytes);
@@ -175,10 +207,15 @@ impl Gguf {
 
         self.n_ctx_train = max("context_length");
         self.n_embd = max("embedding_length");
-        self.n_ff = max("feed_forward_length").max(max("expert_feed_forward_length"));
+        let (dense, expert) = (max("feed_forward_length"), max("expert_feed_forward_length"));
+        let expert = if expert == 0 { dense } else { expert };
+        self.n_ff = dense.max(expert.saturating_mul(max("expert_used_count")));
         self.n_head = max("attention.head_count");
         if let Some(Value::Skipped(n)) = values.get("tokenizer.ggml.tokens") {
             self.n_vocab = self.n_vocab.max(*n);
+        }
+        if let Some(Value::Skipped(n)) = values.get("tokenizer.ggml.merges") {
+            self.n_merges = *n;
         }
 
         let n_layer = max("block_count");
@@ -190,6 +227,7 @@ impl Gguf {
         if heads.is_empty() {
             heads = list("attention.head_count");
         }
+        self.n_head_kv = heads.iter().copied().max().unwrap_or(0);
         // One number for all layers, or one per layer (0 where a hybrid model has a recurrent layer).
         let total: u64 = match heads[..] {
             [] => 0,

@@ -18,6 +18,7 @@ pub mod params;
 mod preflight;
 #[cfg(feature = "link")]
 mod probe;
+mod repack;
 #[cfg(feature = "link")]
 mod sampler;
 #[cfg(feature = "link")]

@@ -3,7 +3,8 @@
 //! It must not know llama.cpp: what it estimates is compared with llama.cpp's own numbers in `tests/`.
 
 use crate::gguf::{Gguf, block_of};
-use crate::params::Options;
+use crate::params::{CacheType, FlashAttn, Options};
+use crate::repack;
 
 /// Tokens of context when the user does not say: enough for few-shot prompts, affordable on a board.
 pub const DEFAULT_CTX: u64 = 4096;
@@ -12,6 +13,12 @@ const CTX_STEP: u64 = 256;
 /// Bytes of logits that one batch may produce while scoring: bounds the scratch memory of large vocabularies.
 const LOGITS_BYTES: u64 = 64 << 20;
 
+/// Code, threads and small tables of a host. Measured: 11 to 13 MiB.
+const HOST_BYTES: u64 = 12 << 20;
+/// What the tokenizer's maps take per token and per merge. Measured with vocabularies of 16 to 152 thousand tokens.
+const TOKEN_BYTES: u64 = 180;
+const MERGE_BYTES: u64 = 145;
+
 /// Bytes needed to open and use a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Need {
@@ -19,30 +26,70 @@ pub struct Need {
     pub weights: u64,
     /// KV cache or recurrent state.
     pub kv: u64,
-    /// Scratch buffers; an estimate from above.
+    /// Scratch buffers of llama.cpp, for a prompt that fills the context.
     pub compute: u64,
+    /// The process and its tokenizer.
+    pub host: u64,
+    /// Pages of the file that stay mapped after their matrices were repacked ([`crate::repack`]). They count in the
+    /// RSS of the host, but nothing reads them again and the system takes them back when memory is short: no part of
+    /// the need.
+    pub twice: u64,
 }
 
 impl Need {
-    /// Of `model`, whose tensors take `weights` bytes (in all files of a split model), with `n_ctx` tokens of context.
-    pub fn of(model: &Gguf, weights: u64, options: &Options, n_ctx: u64) -> Need {
+    /// Of `model` with `n_ctx` tokens of context.
+    pub fn of(model: &Gguf, options: &Options, n_ctx: u64) -> Need {
         let n_ctx = padded(n_ctx);
-        let ubatch = u64::from(options.n_ubatch).min(n_ctx);
-        let rows = u64::from(output_rows(model.n_vocab, options.n_batch, options.n_ubatch)).min(n_ctx);
-        // Activations of one layer that are alive together (residual, norm, attention in and out; up, gate, down), in f32.
-        let activations = model.n_embd.saturating_mul(6).saturating_add(model.n_ff.saturating_mul(3));
-        // Attention scores of one layer: every head, unless they are fused. The mask is shared by the layers.
-        let heads = if options.uses_flash_attn() { 0 } else { model.n_head };
-        let scores = n_ctx.saturating_mul(heads + 1);
-        let logits = rows.saturating_mul(model.n_vocab).saturating_mul(2);
-        let floats = ubatch.saturating_mul(activations.saturating_add(scores)).saturating_add(logits);
-        Need { weights, kv: kv_bytes(model, options, n_ctx), compute: floats.saturating_mul(4).saturating_add(1 << 20) }
+        let repacked = repack::bytes(model);
+        // A mapped table of which only some rows are read costs less than the copy that stands in for it.
+        let (again, twice) = match (options.mmap, options.mlock) {
+            (true, false) => (0, repacked.total()),
+            (true, true) => (repacked.total(), 0),
+            (false, _) => (repacked.embedding, 0),
+        };
+        let tokenizer =
+            model.n_vocab.saturating_mul(TOKEN_BYTES).saturating_add(model.n_merges.saturating_mul(MERGE_BYTES));
+        Need {
+            weights: model.weights_bytes.saturating_add(again),
+            kv: kv_bytes(model, options, n_ctx),
+            compute: compute_bytes(model, options, n_ctx),
+            host: HOST_BYTES.saturating_add(tokenizer),
+            twice,
+        }
     }
 
-    /// Sum of the parts.
+    /// What has to be free.
     pub fn total(&self) -> u64 {
-        self.weights.saturating_add(self.kv).saturating_add(self.compute)
+        self.weights.saturating_add(self.kv).saturating_add(self.compute).saturating_add(self.host)
     }
+
+    /// What the host's RSS comes to where nothing is short.
+    pub fn peak_rss(&self) -> u64 {
+        self.total().saturating_add(self.twice)
+    }
+}
+
+/// Scratch buffers: the largest set of tensors of a batch that are alive together, in f32. Which those are was found by
+/// comparing llama.cpp's own numbers ("compute buffer size") over shapes and options; `tests/open.rs` holds it against
+/// them.
+fn compute_bytes(model: &Gguf, options: &Options, n_ctx: u64) -> u64 {
+    let fused = options.uses_flash_attn();
+    let ubatch = u64::from(options.n_ubatch).min(n_ctx);
+    let rows = u64::from(output_rows(model.n_vocab, options.n_batch, options.n_ubatch)).min(n_ctx);
+    let width = model.n_embd.max(model.n_head.saturating_mul(model.head_size.0));
+    let kv_width = model.n_head_kv.saturating_mul(model.head_size.0.saturating_add(model.head_size.1));
+    // Which token may see which, in f16 where attention is fused.
+    let mask = if fused { n_ctx.div_ceil(2) } else { n_ctx };
+    let scores = if fused { 0 } else { n_ctx.saturating_mul(model.n_head) };
+    let attention = scores.saturating_add(width.saturating_mul(6)).saturating_add(kv_width);
+    let feed_forward = model.n_ff.saturating_mul(2).saturating_add(width.saturating_mul(2));
+    let output = width.saturating_mul(5).saturating_add(kv_width);
+    let layer = ubatch.saturating_mul(attention.max(feed_forward));
+    let end = ubatch.saturating_mul(output).saturating_add(rows.saturating_mul(model.n_vocab));
+    let graph = layer.max(end).saturating_add(ubatch.saturating_mul(mask));
+    // Beside the graph: the logits of one row, and a batch in the type that matrices are multiplied in (two bytes at most).
+    let beside = model.n_vocab.saturating_add(ubatch.saturating_mul(model.n_ff.max(width)).div_ceil(2));
+    graph.saturating_add(beside).saturating_mul(4)
 }
 
 /// Bytes of KV cache (and recurrent state) for `n_ctx` tokens of one sequence, all layers at full length.
@@ -84,34 +131,61 @@ pub fn available(meminfo: &str) -> Option<u64> {
     line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
 }
 
-/// The message for a model that does not fit, or `None` if it does.
-pub fn shortage(model: &Gguf, weights: u64, options: &Options, free: u64) -> Option<String> {
-    let n_ctx = context_length(model, options);
-    let need = Need::of(model, weights, options, n_ctx);
+/// The message for a model that does not fit, with what would fit, or `None` if it does.
+pub fn shortage(model: &Gguf, options: &Options, free: u64) -> Option<String> {
+    let need = Need::of(model, options, context_length(model, options));
     if need.total() <= free {
         return None;
     }
-    // The largest power of two below the present context that fits.
-    let mut smaller = (n_ctx.max(2) - 1).checked_ilog2().map_or(0, |bits| 1u64 << bits);
-    while smaller >= CTX_STEP && Need::of(model, weights, options, smaller).total() > free {
-        smaller /= 2;
-    }
-    let advice = if smaller >= CTX_STEP {
-        format!("try n_ctx = {smaller} or a smaller quantisation")
-    } else {
-        "try a smaller quantisation or a smaller model".to_owned()
-    };
     let unit = if need.total() >= 1 << 30 { (1u64 << 30, "GiB") } else { (1 << 20, "MiB") };
     let show = |bytes: u64| format!("{:.1}", bytes as f64 / unit.0 as f64);
     Some(format!(
-        "needs {} {unit} (weights {}, KV {}, compute {}), {} {unit} free: {advice}",
+        "needs {} {unit} (weights {}, KV {}, compute {}, host {}), {} {unit} free: try {}",
         show(need.total()),
         show(need.weights),
         show(need.kv),
         show(need.compute),
+        show(need.host),
         show(free),
+        ways_out(model, options, free).join(" or "),
         unit = unit.1,
     ))
+}
+
+/// What would fit, the least change first.
+fn ways_out(model: &Gguf, options: &Options, free: u64) -> Vec<String> {
+    let n_ctx = context_length(model, options);
+    let fits = |options: &Options, n_ctx: u64| Need::of(model, options, n_ctx).total() <= free;
+    // The largest power of two below the present context that fits.
+    let largest = |options: &Options| {
+        let below = n_ctx.max(2) - 1;
+        let mut smaller = below.checked_ilog2().map_or(0, |bits| 1u64 << bits);
+        while smaller >= CTX_STEP && !fits(options, smaller) {
+            smaller /= 2;
+        }
+        (smaller >= CTX_STEP).then_some(smaller)
+    };
+    let mut ways = Vec::new();
+    // Half of a cache in f16; V in blocks needs fused attention, in which options cannot be scored.
+    let k = Options { type_k: CacheType::Q8_0, ..options.clone() };
+    let both = Options { type_v: CacheType::Q8_0, flash_attn: FlashAttn::On, ..k.clone() };
+    let wide = [options.type_k, options.type_v].iter().any(|t| !t.is_quantised());
+    let blocks = model.head_size.0.is_multiple_of(32) && model.head_size.1.is_multiple_of(32);
+    if wide && blocks {
+        if fits(&k, n_ctx) {
+            ways.push("type_k = q8_0".to_owned());
+        } else if fits(&both, n_ctx) {
+            ways.push("type_k = type_v = q8_0 with flash_attn = on".to_owned());
+        }
+    }
+    if let Some(n) = largest(options) {
+        ways.push(format!("n_ctx = {n}"));
+    }
+    ways.push("a smaller quantisation".to_owned());
+    if ways.len() == 1 {
+        ways.push("a smaller model".to_owned());
+    }
+    ways
 }
 
 #[cfg(test)]
@@ -125,6 +199,8 @@ mod tests {
             n_embd: 2048,
             n_ff: 8192,
             n_head: 32,
+            n_head_kv: 8,
+            weights_bytes: 1 << 30,
             head_size: (64, 64),
             cache_per_token: (16 * 8 * 64, 16 * 8 * 64),
             n_ctx_train: 131_072,
@@ -154,21 +230,55 @@ mod tests {
     #[test]
     fn a_shortage_says_how_much_and_what_to_do() {
         let options = Options { n_ctx: Some(131_072), ..Options::default() };
-        assert_eq!(shortage(&model(), 1 << 30, &options, 64 << 30), None);
-        let message = shortage(&model(), 1 << 30, &options, 3 << 30).unwrap();
-        assert!(message.starts_with("needs 13."), "{message}");
+        assert_eq!(shortage(&model(), &options, 64 << 30), None);
+        let message = shortage(&model(), &options, 3 << 30).unwrap();
+        assert!(message.starts_with("needs 13.") && message.len() <= 247, "{message}");
         assert!(message.contains("weights 1.0, KV 4.0") && message.contains("3.0 GiB free"), "{message}");
-        assert!(message.contains("try n_ctx = 16384 or"), "{message}");
-        let message = shortage(&model(), 1 << 30, &options, 1 << 29).unwrap();
-        assert!(message.ends_with("a smaller quantisation or a smaller model"), "{message}");
+        assert!(message.ends_with("free: try n_ctx = 16384 or a smaller quantisation"), "{message}");
+        let message = shortage(&model(), &options, 1 << 29).unwrap();
+        assert!(message.ends_with("try a smaller quantisation or a smaller model"), "{message}");
+    }
+
+    #[test]
+    fn a_smaller_cache_is_proposed_where_it_is_enough() {
+        let options = Options { n_ctx: Some(4096), n_ubatch: 16, ..Options::default() };
+        let need = |options: &Options| Need::of(&model(), options, 4096).total();
+        let k = Options { type_k: CacheType::Q8_0, ..options.clone() };
+        let both = Options { type_v: CacheType::Q8_0, flash_attn: FlashAttn::On, ..k.clone() };
+        assert!(need(&both) < need(&k) && need(&k) < need(&options));
+        let message = shortage(&model(), &options, need(&k)).unwrap();
+        assert!(message.ends_with("try type_k = q8_0 or n_ctx = 2048 or a smaller quantisation"), "{message}");
+        let message = shortage(&model(), &options, need(&both)).unwrap();
+        assert!(message.contains("try type_k = type_v = q8_0 with flash_attn = on or n_ctx = 2048"), "{message}");
+    }
+
+    #[test]
+    fn repacked_pages_are_no_need_unless_they_are_locked_in() {
+        // F16 is not repacked anywhere; a type that is depends on the processor, so its bytes are asked for.
+        let mut model = model();
+        model.matrices = [(2, 1 << 29)].into();
+        let twice = repack::bytes(&model).total();
+        let of = |options: &Options| Need::of(&model, options, 4096);
+        let mapped = of(&Options::default());
+        assert_eq!((mapped.weights, mapped.twice), (1 << 30, twice));
+        assert_eq!(mapped.peak_rss(), mapped.total() + twice);
+        let locked = of(&Options { mlock: true, ..Options::default() });
+        assert_eq!((locked.weights, locked.twice), ((1 << 30) + twice, 0));
+        assert_eq!(of(&Options { mmap: false, ..Options::default() }).twice, 0);
     }
 
     #[test]
     fn absurd_headers_saturate() {
-        let absurd = Gguf { n_embd: u64::MAX, n_head: u64::MAX - 1, cache_per_token: (u64::MAX, 7), ..model() };
-        let need = Need::of(&absurd, u64::MAX, &Options::default(), u64::MAX);
-        assert_eq!(need.total(), u64::MAX);
-        assert!(shortage(&absurd, 1, &Options::default(), 1 << 40).is_some());
+        let absurd = Gguf {
+            n_embd: u64::MAX,
+            n_head: u64::MAX - 1,
+            weights_bytes: u64::MAX,
+            cache_per_token: (u64::MAX, 7),
+            ..model()
+        };
+        let need = Need::of(&absurd, &Options::default(), u64::MAX);
+        assert_eq!((need.total(), need.peak_rss()), (u64::MAX, u64::MAX));
+        assert!(shortage(&absurd, &Options::default(), 1 << 40).is_some());
     }
 
     #[test]

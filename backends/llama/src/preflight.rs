@@ -9,29 +9,15 @@ use crate::params::Options;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
-/// A model that may be loaded.
-pub struct Checked {
-    /// Header of the (first) file.
-    pub header: Gguf,
-    /// Bytes of all tensors in all files.
-    pub weights_bytes: u64,
-}
-
-/// Reads the header of the model at `path`, and of its other files if it is split.
+/// Reads the header of the model at `path`, and the tensors of its other files if it is split.
 ///
 /// # Errors
 /// `EB_ERR_MODEL`: missing, not a file, not a GGUF, truncated, damaged.
 pub fn inspect(path: &Path) -> Result<Gguf, Failure> {
-    check_files(path).map(|checked| checked.header)
-}
-
-/// [`inspect`], and the sizes of all files together.
-pub fn check_files(path: &Path) -> Result<Checked, Failure> {
     if path.as_os_str().is_empty() {
         return Err(Failure::model("no model is given: set `model` to the path of a .gguf file"));
     }
-    let header = read_file(path)?;
-    let mut weights_bytes = header.weights_bytes;
+    let mut header = read_file(path)?;
     if header.architecture.is_empty() {
         return Err(about(
             path,
@@ -39,18 +25,21 @@ pub fn check_files(path: &Path) -> Result<Checked, Failure> {
         ));
     }
     for other in other_files(path, header.n_files)? {
-        weights_bytes = weights_bytes.saturating_add(read_file(&other)?.weights_bytes);
+        header.add_tensors(&read_file(&other)?);
     }
-    Ok(Checked { header, weights_bytes })
+    Ok(header)
 }
 
-/// Refuses a model that needs more than is free.
+/// Refuses a model that needs more than is free, unless the user insists.
 ///
 /// # Errors
 /// `EB_ERR_OUT_OF_MEMORY` with the needed and the free memory. A machine that does not tell (no `/proc`) passes.
-pub fn check_memory(model: &Checked, options: &Options, meminfo: &Path) -> Result<(), Failure> {
+pub fn check_memory(model: &Gguf, options: &Options, meminfo: &Path) -> Result<(), Failure> {
+    if options.force_memory {
+        return Ok(());
+    }
     let free = fs::read_to_string(meminfo).ok().as_deref().and_then(available);
-    match free.and_then(|free| shortage(&model.header, model.weights_bytes, options, free)) {
+    match free.and_then(|free| shortage(model, options, free)) {
         Some(message) => Err(Failure::out_of_memory(message)),
         None => Ok(()),
     }
@@ -116,7 +105,7 @@ mod tests {
 
     #[test]
     fn an_unreadable_meminfo_lets_the_model_pass() {
-        let model = Checked { header: Gguf::default(), weights_bytes: u64::MAX };
+        let model = Gguf { weights_bytes: u64::MAX, ..Gguf::default() };
         assert!(check_memory(&model, &Options::default(), Path::new("/nonexistent")).is_ok());
     }
 }

@@ -10,7 +10,7 @@ use crate::gguf::{Gguf, block_of};
 use crate::log::Subscription;
 use crate::memory::{Need, context_length, kv_bytes, output_rows};
 use crate::params::{CacheType, Options};
-use crate::preflight::Checked;
+use crate::preflight::{check_memory, inspect};
 use crate::probe;
 use crate::tokenizer::Tokenizer;
 use edgebench_abi::{EB_LOG_INFO, EB_LOG_WARN};
@@ -73,9 +73,9 @@ impl Session {
             return Err(Failure::unsupported(&report.note));
         }
         let log = Subscription::start(log)?;
-        let checked = crate::preflight::check_files(path)?;
-        check_options(&checked.header, &options)?;
-        crate::preflight::check_memory(&checked, &options, Path::new("/proc/meminfo"))?;
+        let header = inspect(path)?;
+        check_options(&header, &options)?;
+        check_memory(&header, &options, Path::new("/proc/meminfo"))?;
 
         static BACKEND: Once = Once::new();
         // SAFETY: initialises globals of ggml, once.
@@ -84,7 +84,6 @@ impl Session {
         // Threads are started from here on.
         let pinned = Pinned::new(&options.affinity, options.threads.is_none())?;
         let model = load_model(path, &options, &log)?;
-        let Checked { header, weights_bytes } = checked;
         let n_ctx = context_length(&header, &options);
         let tokenizer = Tokenizer::new(&model, options.chat_template)?;
         let (n_batch, n_ubatch) = (options.n_batch, options.n_ubatch);
@@ -92,7 +91,7 @@ impl Session {
         let context = new_context(&model, &options, n_ctx as u32, n_rows, &abort, &pinned, &log)?;
         let (n_ctx, n_batch) = (context.n_ctx(), context.n_batch());
         let compute_bytes = match log.compute_bytes() {
-            0 => Need::of(&header, weights_bytes, &options, n_ctx as u64).compute,
+            0 => Need::of(&header, &options, n_ctx as u64).compute,
             told => told,
         };
         let description = if header.name.is_empty() { model.description() } else { header.name.clone() };

@@ -273,7 +273,7 @@ proptest! {
         let writer = names.iter().zip(n).fold(writer, |w, (name, n)| w.u32(&format!("llama.{name}"), n));
         let gguf = read(&writer.finish()).unwrap();
         let options = crate::params::Options::default();
-        let need = crate::memory::Need::of(&gguf, gguf.weights_bytes, &options, u64::MAX);
+        let need = crate::memory::Need::of(&gguf, &options, u64::MAX);
         prop_assert!(need.total() > 0);
     }
 }

@@ -1,0 +1,100 @@
+//! Will it fit? What a model takes of memory, by part, against what is free: asked by `check` and `probe`, and before
+//! each case, so that nothing is started that the kernel would kill. It must not know hosts.
+//!
+//! Only models of the built-in llama.cpp are known well enough; other backends see for themselves.
+
+use crate::job::{Instance, Job};
+use crate::problem::Problem;
+use serde::Serialize;
+use std::path::Path;
+
+/// The backend whose models are known.
+const LLAMA: &str = "llama";
+/// Its parameter that switches off its own check; the job has a key of the same name.
+const FORCE: &str = "force_memory";
+
+/// Memory that a model takes, by part, against what is free. MiB.
+#[derive(Debug, Serialize)]
+pub struct Fit {
+    pub model: String,
+    pub weights_mib: f64,
+    pub kv_mib: f64,
+    pub compute_mib: f64,
+    /// The process and its tokenizer.
+    pub host_mib: f64,
+    /// Sum of these: what has to be free.
+    pub need_mib: f64,
+    /// What the RSS of the host comes to: beside the need, pages of the file that were repacked and can be dropped.
+    pub rss_mib: f64,
+    pub n_ctx: u64,
+    pub free_mib: Option<f64>,
+    pub fits: bool,
+    /// What to do where it does not.
+    pub advice: String,
+}
+
+/// Holds a model with the llama backend's parameters against the memory that is free below `root`.
+///
+/// # Errors
+/// What is wrong with the file or the parameters.
+#[cfg(feature = "gguf")]
+pub fn of(model: &Path, params: &[(String, String)], root: &Path) -> Result<Fit, String> {
+    let free = crate::sense::memory::free_bytes(root);
+    let fit = edgebench_llama::fit::fit(model, params, free).map_err(|f| f.message)?;
+    let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
+    Ok(Fit {
+        model: model.display().to_string(),
+        weights_mib: mib(fit.need.weights),
+        kv_mib: mib(fit.need.kv),
+        compute_mib: mib(fit.need.compute),
+        host_mib: mib(fit.need.host),
+        need_mib: mib(fit.need.total()),
+        rss_mib: mib(fit.need.peak_rss()),
+        n_ctx: fit.n_ctx,
+        free_mib: free.map(mib),
+        fits: fit.shortage.is_none(),
+        advice: fit.shortage.unwrap_or_default(),
+    })
+}
+
+/// As above, in a build that knows no model.
+///
+/// # Errors
+/// Always.
+#[cfg(not(feature = "gguf"))]
+pub fn of(model: &Path, _params: &[(String, String)], _root: &Path) -> Result<Fit, String> {
+    Err(format!("{}: this build has no llama.cpp, whose memory it would estimate; use the full one", model.display()))
+}
+
+/// Why `instance` does not fit into the memory that is free now; `None`: it does, or nobody can tell, or the user
+/// insists. What is wrong with the model itself is told by the backend that opens it.
+pub fn shortage(job: &Job, instance: &Instance, root: &Path) -> Option<String> {
+    if job.force_memory || instance.backend != LLAMA || has_word(instance) {
+        return None;
+    }
+    let fit = of(instance.model_path.as_deref()?, &instance.params, root).ok()?;
+    (!fit.fits).then_some(fit.advice)
+}
+
+/// The parameters that `instance` is opened with: its own, and the job's word on memory.
+pub fn params(job: &Job, instance: &Instance) -> Vec<(String, String)> {
+    let mut params = instance.params.clone();
+    if job.force_memory && instance.backend == LLAMA && !has_word(instance) {
+        params.push((FORCE.to_owned(), "true".to_owned()));
+    }
+    params
+}
+
+/// Does the object say itself what is to be done?
+fn has_word(instance: &Instance) -> bool {
+    instance.params.iter().any(|(key, _)| key == FORCE)
+}
+
+/// Objects of a job that would not fit now. Memory may be free when they run, so these are no errors.
+pub fn warnings(job: &Job, root: &Path) -> Vec<Problem> {
+    let one = |instance: &Instance| {
+        let what = format!("object \"{}\" does not fit: {}", instance.id, shortage(job, instance, root)?);
+        Some(Problem::new(&job.path, 0, what, ""))
+    };
+    job.instances.iter().filter_map(one).collect()
+}
