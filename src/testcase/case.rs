@@ -8,7 +8,7 @@ use super::scenario::{Item, single_stream};
 use super::timing::Timings;
 use crate::backend::client::{Client, HostError};
 use crate::backend::wire::{FailureKind, Open, Opened};
-use crate::job::{Instance, Job, Metric, Task};
+use crate::job::{Instance, Job, Method, Metric, Task};
 use crate::problem::Problem;
 use crate::results::{CaseRow, Status};
 use crate::sense::process;
@@ -96,10 +96,12 @@ fn fill(row: &mut CaseRow, measured: &mut Measured, task: &Task) {
     let tally = &measured.tally;
     row.set("n", tally.n.to_string());
     row.set("n_failed", tally.failed.to_string());
-    row.set_number("acc", tally.value(Metric::Acc), 4);
-    if let Some((lo, hi)) = wilson(tally.correct, tally.n) {
-        row.set_number("acc_lo", Some(lo), 4);
-        row.set_number("acc_hi", Some(hi), 4);
+    if !matches!(task.method, Method::Perplexity(_)) {
+        row.set_number("acc", tally.value(Metric::Acc), 4);
+        if let Some((lo, hi)) = wilson(tally.correct, tally.n) {
+            row.set_number("acc_lo", Some(lo), 4);
+            row.set_number("acc_hi", Some(hi), 4);
+        }
     }
     for metric in task.metrics.iter().filter(|m| **m != Metric::Acc) {
         row.set_number(metric.name(), tally.value(*metric), 4);
@@ -119,9 +121,9 @@ fn measure(
     task: &Task,
     measured: &mut Measured,
 ) -> Result<(), End> {
-    let asker = Asker::new(task, context.job.timeout).map_err(End::Dataset)?;
+    let mut asker = Asker::new(task, context.job.timeout).map_err(End::Dataset)?;
     let mut client = Client::start(&instance.backend).map_err(End::Host)?;
-    let result = ask_all(context, id, instance, task, &asker, &mut client, measured);
+    let result = ask_all(context, id, instance, task, &mut asker, &mut client, measured);
     measured.rss_peak_mib = process::rss_peak_mib(context.proc_root, client.pid());
     result?;
     client.close().map_err(End::Host)
@@ -132,19 +134,14 @@ fn ask_all(
     id: &str,
     instance: &Instance,
     task: &Task,
-    asker: &Asker,
+    asker: &mut Asker,
     client: &mut Client,
     measured: &mut Measured,
 ) -> Result<(), End> {
-    let model = instance.model_path.as_ref().map_or(String::new(), |p| p.to_string_lossy().into_owned());
-    let open = Open {
-        backend: instance.backend.clone(),
-        model,
-        params: instance.params.clone(),
-        title: id.to_owned(),
-        sandbox: context.job.sandbox,
-    };
-    measured.opened = Some(client.open(open, context.job.load_timeout).map_err(End::Host)?);
+    let opened = client.open(open(context.job, instance, id), context.job.load_timeout).map_err(End::Host)?;
+    let met = asker.meet(measured.opened.insert(opened), &instance.chat);
+    met.map_err(|failure| End::Host(HostError::Failed(failure)))?;
+    let asker = &*asker;
 
     let mut pass = |number: u32, at_most: u64, measured: &mut Measured| -> Result<(), End> {
         let mut left = at_most;
@@ -153,12 +150,12 @@ fn ask_all(
             if (context.interrupted)() {
                 return ControlFlow::Break(Err(End::Interrupted));
             }
-            let answer = match asker.ask(client, item.record) {
+            let answer = match asker.ask(client, item) {
                 Err(AskError::Host(e)) => return ControlFlow::Break(Err(End::Host(e))),
                 Err(AskError::Record(failure)) => Err(failure.to_string()),
                 Ok(answer) => Ok(answer),
             };
-            if let Err(e) = note(context.journal, id, number, item, &asker.gold(item.record), &answer, measured) {
+            if let Err(e) = note(context.journal, id, number, item, asker, &answer, measured) {
                 return ControlFlow::Break(Err(End::Journal(e)));
             }
             context.progress.record();
@@ -182,23 +179,35 @@ fn ask_all(
     Ok(())
 }
 
+/// What a host is to load for `instance`; `title` names its process.
+pub fn open(job: &Job, instance: &Instance, title: &str) -> Open {
+    Open {
+        backend: instance.backend.clone(),
+        model: instance.model_path.as_ref().map_or(String::new(), |p| p.to_string_lossy().into_owned()),
+        params: instance.params.clone(),
+        title: title.to_owned(),
+        sandbox: job.sandbox,
+    }
+}
+
 /// Writes one record's lines and adds it to the sums. Pass 0 is the warm-up: a line in samples.csv, no more.
 fn note(
     journal: &mut Journal,
     case: &str,
     pass: u32,
     item: &Item,
-    gold: &str,
+    asker: &Asker,
     answer: &Result<Answer, String>,
     measured: &mut Measured,
 ) -> Result<(), JournalError> {
+    let gold = asker.gold(item.record);
     let mut row = SampleRow { case, id: &item.id, subject: item.subject, pass, status: "failed", ..Default::default() };
     if let Ok(answer) = answer {
         let sample = &answer.sample;
         let itl = sample.itl_ms();
         row = SampleRow {
             status: "ok",
-            correct: Some(answer.judgement.correct),
+            correct: answer.language.is_none().then_some(answer.judgement.correct),
             score: Some(answer.score),
             prompt_tokens: Some(sample.prompt_tokens),
             cached_tokens: Some(sample.cached_tokens),
@@ -212,7 +221,7 @@ fn note(
             ..row
         };
     } else {
-        row.correct = Some(false);
+        row.correct = gold.is_some().then_some(false);
     }
     journal.sample(&row)?;
     let cold = !measured.warm;
@@ -237,9 +246,10 @@ fn note(
         journal.prediction(&Prediction {
             case,
             id: &item.id,
-            prediction: answer.as_ref().ok().map(|a| a.prediction.as_str()),
-            gold,
-            correct: answer.as_ref().is_ok_and(|a| a.judgement.correct),
+            prediction: answer.as_ref().ok().and_then(|a| a.prediction.as_deref()),
+            gold: gold.as_deref(),
+            correct: row.correct,
+            language: answer.as_ref().ok().and_then(|a| a.language),
             scores: answer.as_ref().ok().and_then(|a| a.option_scores.clone()),
             error: answer.as_ref().err().map(String::as_str),
         })?;

@@ -2,6 +2,7 @@
 //! complete, the manifest at both ends. It owns durability; it must not know how anything is measured.
 
 use crate::results::{CASES, CaseRow, MANIFEST, PREDICTIONS, SAMPLE_COLUMNS, SAMPLES};
+use crate::testenv::metric::Language;
 use serde::Serialize;
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufWriter, Write};
@@ -29,8 +30,14 @@ pub struct Prediction<'a> {
     pub id: &'a str,
     /// The letter of an option, or the extracted text; `null` when the record failed.
     pub prediction: Option<&'a str>,
-    pub gold: &'a str,
-    pub correct: bool,
+    /// The right one; not there where nothing is right or wrong (`perplexity`), nor is `correct`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gold: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub correct: Option<bool>,
+    /// `perplexity`: `logprob`, `tokens`, `bytes` and `words` of the text.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pub language: Option<Language>,
     /// Log-likelihood of each option.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scores: Option<Vec<f64>>,

@@ -9,5 +9,6 @@ pub mod plan;
 mod progress;
 pub mod run;
 mod scenario;
+pub mod show;
 mod stats;
 mod timing;

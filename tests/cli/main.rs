@@ -6,6 +6,8 @@ mod conform;
 mod faults;
 #[cfg(feature = "llama")]
 mod llama;
+mod methods;
 mod plugins;
+mod prompts;
 mod real;
 mod run;

@@ -137,6 +137,8 @@ pub unsafe extern "C" fn info(handle: *mut EbSession, out: *mut EbInfo, error: *
             quantization: EbStr::new(&session.header.quantization),
             description: EbStr::new(&session.description),
             chat_template: EbStr::new(session.tokenizer.template()),
+            bos_text: EbStr::new(session.tokenizer.bos_eos_text().0),
+            eos_text: EbStr::new(session.tokenizer.bos_eos_text().1),
         };
         // SAFETY: the caller's struct says how large it is.
         unsafe { write_sized(out, &info) };

@@ -139,6 +139,8 @@ pub unsafe extern "C" fn info(handle: *mut EbSession, out: *mut EbInfo, error: *
             quantization: EbStr::EMPTY,
             description: EbStr::new(&session.name),
             chat_template: EbStr::new(&folder.chat_template),
+            bos_text: EbStr::new(&folder.bos_text),
+            eos_text: EbStr::new(&folder.eos_text),
         };
         // SAFETY: the caller's struct says how large it is.
         unsafe { write_sized(out, &info) };
