@@ -189,14 +189,30 @@ fn context_full(b: &Bench) -> Checked {
     same(&first, &mixed.answers[2], "beside a prompt that was too long", "the others go on")
 }
 
+/// Can a prompt of about `n_ctx` tokens be evaluated here, and soon? Else why it is skipped.
+pub(super) fn fillable(session: &Session, n_ctx: usize) -> Checked {
+    const FEW: usize = 64;
+    const PATIENCE_MS: f64 = 10_000.0;
+    if !session.info()?.has(EB_INFO_TOKENIZER) {
+        return Err(Outcome::skipped("the tokenizer cannot be reached (no EB_INFO_TOKENIZER)"));
+    }
+    if n_ctx < 2 * FEW {
+        return Err(Outcome::skipped(format!("n_ctx = {n_ctx} is too small")));
+    }
+    let few = Ask { max_new: 1, ..long_prompt(session, FEW)? };
+    let ms = session.all_well(&[few])?.ms * n_ctx as f64 / FEW as f64;
+    if ms > PATIENCE_MS {
+        let seen = format!("to fill n_ctx = {n_ctx} would take about {:.0} s; open with less of it", ms / 1e3);
+        return Err(Outcome::skipped(seen));
+    }
+    Ok(())
+}
+
 fn context_edge(b: &Bench) -> Checked {
     const ROOM: usize = 3;
     let session = b.open()?;
-    let info = session.info()?;
-    let n_ctx = info.n_ctx as usize;
-    if !(64..=1 << 16).contains(&n_ctx) || !info.has(EB_INFO_TOKENIZER) {
-        return Err(Outcome::skipped(format!("n_ctx = {n_ctx} cannot be filled in tokens")));
-    }
+    let n_ctx = session.info()?.n_ctx as usize;
+    fillable(&session, n_ctx)?;
     let ask = Ask { max_new: 16, ..long_prompt(&session, n_ctx - ROOM)? }.ignore_eos();
     let answer = session.well(&ask)?;
     if !(1..=ROOM).contains(&answer.tokens.len()) || answer.finish != EB_FINISH_LENGTH {
