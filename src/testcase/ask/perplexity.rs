@@ -45,7 +45,8 @@ impl Asker<'_> {
             return refuse(FailureKind::Invalid, "the text is shorter than one window; set windows.size lower");
         }
         let mut language = Language { bytes: text.len() as u64, words: words(text), ..Language::default() };
-        let mut sample = Sample { cached_tokens: 0, prefill_ns: Some(0), ..Sample::default() };
+        let mut sample = Sample::default();
+        let mut busy_ns = 0;
         for window in windows {
             let evaluated = u32::try_from(window.evaluated()).unwrap_or(u32::MAX);
             language.tokens += window.scored.len() as u64;
@@ -61,9 +62,13 @@ impl Asker<'_> {
             language.logprob += score.logprob;
             sample.prompt_tokens = sample.prompt_tokens.saturating_add(evaluated);
             sample.cached_tokens += scoring.cached_tokens;
-            sample.done_ns += scoring.done_ns;
+            busy_ns += scoring.done_ns;
+            if sample.start_ns == 0 {
+                sample.start_ns = scoring.start_ns;
+            }
+            sample.done_ns = scoring.start_ns + scoring.done_ns - sample.start_ns;
         }
-        sample.prefill_ns = Some(sample.done_ns);
+        sample.prefill_ns = Some(busy_ns);
         Ok(Answer {
             sample,
             prediction: None,
