@@ -65,7 +65,7 @@ extern "C" {
 #endif
 
 #define EB_ABI_MAJOR 1
-#define EB_ABI_MINOR 0
+#define EB_ABI_MINOR 1 /* 1: bos_text, eos_text of eb_info */
 
 #if defined(_WIN32)
 #define EB_EXPORT __declspec(dllexport)
@@ -172,6 +172,9 @@ typedef struct eb_info {
     eb_str quantization;    /* "Q4_0", "INT8", ... */
     eb_str description;     /* the model's own name for itself */
     eb_str chat_template;   /* Jinja source, or empty */
+    /* since 1.1 */
+    eb_str bos_text; /* BOS and EOS as they are written in text, "<s>": chat templates use them; empty: none */
+    eb_str eos_text;
 } eb_info;
 
 /* tokenize() flags */

@@ -12,6 +12,8 @@ use edgebench::story::run_folder::Run;
 use edgebench::story::{boards, compare, rank, table};
 use edgebench::testcase::plan::Plan;
 use edgebench::testcase::run::{self, RunError, Verbosity};
+use edgebench::testcase::show;
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -84,6 +86,13 @@ struct Check {
     /// the job file (TOML)
     #[argh(positional)]
     job: PathBuf,
+    /// print what the model will see for the first N records of each task; where it is asked in a chat, the model is
+    /// opened for its template
+    #[argh(option, arg_name = "n")]
+    show_prompt: Option<u64>,
+    /// with --show-prompt: one JSON object per prompt
+    #[argh(switch)]
+    json: bool,
 }
 
 #[derive(FromArgs)]
@@ -232,6 +241,7 @@ fn version() -> u8 {
 fn check_job(arguments: &Check) -> u8 {
     match Plan::load(&arguments.job) {
         Err(problems) => complain(&problems),
+        Ok(plan) if arguments.show_prompt.is_some() => show_prompts(&plan, arguments),
         Ok(plan) => {
             println!(
                 "{}: sound; {} test cases ({} object instances × {} tasks), {} records to ask, {:.1} MB of datasets checked",
@@ -246,6 +256,18 @@ fn check_job(arguments: &Check) -> u8 {
                 eprintln!("warning: {warning}");
             }
             OK
+        }
+    }
+}
+
+fn show_prompts(plan: &Plan, arguments: &Check) -> u8 {
+    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
+    let shown = show::prompts(plan, arguments.show_prompt.unwrap_or(1), arguments.json, &mut out);
+    match shown.and_then(|()| Ok(out.flush()?)) {
+        Ok(()) => OK,
+        Err(e) => {
+            eprintln!("edgebench: {e}");
+            FAILED
         }
     }
 }

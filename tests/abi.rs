@@ -92,7 +92,9 @@ fn the_rust_mirror_has_the_headers_layout() {
             architecture,
             quantization,
             description,
-            chat_template
+            chat_template,
+            bos_text,
+            eos_text
         }
     );
     layout!(

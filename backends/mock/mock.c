@@ -3,7 +3,7 @@
  *
  *   cc -std=c99 -O2 -shared -fPIC -I backends -o libmock.so backends/mock/mock.c -lm -lpthread
  *
- * Its tokens are bytes (0..255), BOS (256) and EOS (257). Its "model" is a hash: the probability of the next
+ * Its tokens are bytes (0..255), BOS (256), written "<s>", and EOS (257), "</s>". Its "model" is a hash: the probability of the next
  * token depends on every token before it and on `seed`, so generate() and score() agree with each other as in
  * a real model, and one bit of difference in a prompt shows.
  *
@@ -20,6 +20,7 @@
  *   power = ""              rails of eb.power/1 with their watts: "NPU:2.5,DDR:0.5"
  *   power_ramp_mw = 0       by which each rail rises per second after open()
  *   power_block_us = 0      how long reading a rail takes
+ *   chat_template = ""      what info() tells
  *   fault = ""              one of faults[] below
  *   fault_at = 2            in which call of generate/score, from 1
  */
@@ -72,7 +73,7 @@ struct eb_session {
     uint64_t n_ctx, seed, load_us, prefill_us, token_us, fault_at, calls;
     uint64_t n_weights, weights_bytes, kv_bytes, compute_bytes;
     int score, tokenizer, fault;
-    char text[256];
+    char text[256], chat_template[2048];
     volatile sig_atomic_t aborted;
 };
 
@@ -176,6 +177,7 @@ static int set_param(eb_session *m, eb_str key, eb_str value) {
     if (eb_str_eq(key, "power_ramp_mw")) return number(value, &power_ramp_mw);
     if (eb_str_eq(key, "power_block_us")) return number(value, &power_block_us);
     if (eb_str_eq(key, "text")) return copy_text(value, m->text, sizeof m->text);
+    if (eb_str_eq(key, "chat_template")) return copy_text(value, m->chat_template, sizeof m->chat_template);
     return -1;
 }
 
@@ -401,16 +403,39 @@ static eb_status mock_info(eb_session *m, eb_info *out, eb_error *error) {
     out->architecture = str("hash");
     out->quantization = str("none");
     out->description = str("mock");
+    out->chat_template = str(m->chat_template);
+    if (EB_HAS(out, eb_info, eos_text)) {
+        out->bos_text = str("<s>");
+        out->eos_text = str("</s>");
+    }
     return EB_OK;
+}
+
+/* How many tokens `text` has; as many as fit go to `tokens`. */
+static size_t tokenize(eb_str text, uint64_t flags, int32_t *tokens, size_t capacity) {
+    size_t n = 0, i = 0;
+    if (flags & EB_TOKENIZE_ADD_SPECIAL) {
+        if (n < capacity) tokens[n] = BOS;
+        n++;
+    }
+    while (i < text.len) {
+        int32_t token = (unsigned char)text.ptr[i];
+        size_t used = 1;
+        if (flags & EB_TOKENIZE_PARSE_SPECIAL) {
+            if (text.len - i >= 3 && memcmp(text.ptr + i, "<s>", 3) == 0) token = BOS, used = 3;
+            if (text.len - i >= 4 && memcmp(text.ptr + i, "</s>", 4) == 0) token = EOS, used = 4;
+        }
+        if (n < capacity) tokens[n] = token;
+        n++;
+        i += used;
+    }
+    return n;
 }
 
 static eb_status mock_tokenize(eb_session *m, eb_str text, uint64_t flags, int32_t *tokens, size_t capacity,
                                size_t *n_tokens, eb_error *error) {
-    size_t bos = (flags & EB_TOKENIZE_ADD_SPECIAL) ? 1 : 0, i;
     if (!m->tokenizer) return eb_fail(error, EB_ERR_UNSUPPORTED, "this session has no tokenizer");
-    *n_tokens = text.len + bos;
-    for (i = 0; i < *n_tokens && i < capacity; i++)
-        tokens[i] = i < bos ? BOS : (int32_t)(unsigned char)text.ptr[i - bos];
+    *n_tokens = tokenize(text, flags, tokens, capacity);
     return *n_tokens <= capacity ? EB_OK : eb_fail(error, EB_ERR_BUFFER, "more tokens than the buffer holds");
 }
 
@@ -440,7 +465,9 @@ static int stopped(const eb_request *r, const char *text, size_t len) {
 
 static void generate_one(eb_session *m, const eb_request *r, const eb_sink *sink, int bad_utf8) {
     uint64_t state = m->seed;
-    size_t n = r->n_tokens ? r->n_tokens : r->text.len + 1, i;
+    uint64_t flags = EB_TOKENIZE_ADD_SPECIAL | (r->flags & EB_REQUEST_PARSE_SPECIAL ? EB_TOKENIZE_PARSE_SPECIAL : 0);
+    size_t n = r->n_tokens ? r->n_tokens : tokenize(r->text, flags, NULL, 0), i;
+    int32_t *own = NULL;
     int32_t finish = EB_FINISH_LENGTH;
     char tail[256]; /* the last bytes of the output */
     size_t in_tail = 0;
@@ -449,9 +476,16 @@ static void generate_one(eb_session *m, const eb_request *r, const eb_sink *sink
         send_done(sink, r->id, EB_FINISH_ERROR, EB_ERR_CONTEXT_FULL, "the prompt does not fit n_ctx: raise it");
         return;
     }
-    if (!r->n_tokens) state = mix(state, BOS);
-    for (i = 0; i < (r->n_tokens ? n : r->text.len); i++)
-        state = mix(state, r->n_tokens ? (uint64_t)r->tokens[i] : (uint64_t)(unsigned char)r->text.ptr[i]);
+    if (!r->n_tokens) {
+        own = malloc(n * sizeof *own);
+        if (!own) {
+            send_done(sink, r->id, EB_FINISH_ERROR, EB_ERR_OUT_OF_MEMORY, "no memory for the prompt");
+            return;
+        }
+        tokenize(r->text, flags, own, n);
+    }
+    for (i = 0; i < n; i++) state = mix(state, (uint64_t)(r->n_tokens ? r->tokens : own)[i]);
+    free(own);
     for (i = 0; i < n && m->prefill_us && !m->aborted; i++) pause_us(m->prefill_us);
     send_prefill(sink, r->id, n);
     for (made = 0; made < r->max_new && n + made < m->n_ctx; made++) {

@@ -10,7 +10,7 @@ use core::ffi::{c_char, c_void};
 /// Version of the contract; the symbol carries the major number.
 pub const EB_ABI_MAJOR: u32 = 1;
 /// Append-only additions since 1.0.
-pub const EB_ABI_MINOR: u32 = 0;
+pub const EB_ABI_MINOR: u32 = 1;
 /// Name of the one exported symbol.
 pub const EB_SYMBOL: &str = "eb_backend_v1";
 /// Bytes of `eb_error.message`, its NUL included.
@@ -207,6 +207,8 @@ pub struct EbInfo {
     pub quantization: EbStr,
     pub description: EbStr,
     pub chat_template: EbStr,
+    pub bos_text: EbStr,
+    pub eos_text: EbStr,
 }
 
 #[repr(C)]

@@ -160,8 +160,8 @@ impl Client {
     }
 
     /// Text to tokens.
-    pub fn tokenize(&mut self, text: &str, add_special: bool, timeout: Duration) -> Result<Vec<i32>, HostError> {
-        let message = ToHost::Tokenize { text: text.to_owned(), add_special, parse_special: false };
+    pub fn tokenize(&mut self, text: &str, control: Control, timeout: Duration) -> Result<Vec<i32>, HostError> {
+        let message = ToHost::Tokenize { text: text.to_owned(), control };
         match self.call(&message, timeout, "tokenize")? {
             FromHost::Tokens(tokens) => Ok(tokens),
             other => Err(self.nonsense(&other)),

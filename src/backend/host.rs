@@ -6,7 +6,7 @@
 //! other descriptors but the host's own; no core files; nothing can be written (see `sandbox`).
 
 use super::abi::{EB_INFO_SAMPLING, EB_INFO_TOKENIZER, EB_TOKENIZE_ADD_SPECIAL, EB_TOKENIZE_PARSE_SPECIAL};
-use super::abi::{EB_REQUEST_IGNORE_EOS, EbRequest, EbStr};
+use super::abi::{EB_REQUEST_IGNORE_EOS, EB_REQUEST_PARSE_SPECIAL, EbRequest, EbStr};
 use super::extension;
 use super::loader;
 use super::power::{Rails, Watch};
@@ -250,6 +250,10 @@ fn describe(backend: &Backend, session: &Session, probe: Probe) -> Result<Opened
         quantization: text(info.quantization),
         description: text(info.description),
         chat_template: text(info.chat_template),
+        bos_token: (info.bos_token >= 0).then_some(info.bos_token),
+        eos_token: (info.eos_token >= 0).then_some(info.eos_token),
+        bos_text: text(info.bos_text),
+        eos_text: text(info.eos_text),
         can_tokenize: info.flags & EB_INFO_TOKENIZER != 0,
         can_sample: info.flags & EB_INFO_SAMPLING != 0,
         can_score: session.can_score(),
@@ -262,10 +266,8 @@ fn call(session: &Session, message: ToHost) -> FromHost {
     let result = match message {
         ToHost::Generate(prompts) => generate(session, &prompts).map(FromHost::Generated),
         ToHost::Score(prompts) => score(session, &prompts).map(FromHost::Scored),
-        ToHost::Tokenize { text, add_special, parse_special } => {
-            let flags = if add_special { EB_TOKENIZE_ADD_SPECIAL } else { 0 }
-                | if parse_special { EB_TOKENIZE_PARSE_SPECIAL } else { 0 };
-            session.tokenize(&text, flags).map(FromHost::Tokens).map_err(CallError::Failed)
+        ToHost::Tokenize { text, control } => {
+            session.tokenize(&text, flags(control)).map(FromHost::Tokens).map_err(CallError::Failed)
         }
         ToHost::Reset => session.reset().map(|()| FromHost::Done).map_err(CallError::Failed),
         ToHost::Open(_) | ToHost::Close | ToHost::Abort => Ok(FromHost::Done),
@@ -276,22 +278,38 @@ fn call(session: &Session, message: ToHost) -> FromHost {
     })
 }
 
+/// `EB_TOKENIZE_*`.
+fn flags(control: Control) -> u64 {
+    (if control.add { EB_TOKENIZE_ADD_SPECIAL } else { 0 })
+        | (if control.parse { EB_TOKENIZE_PARSE_SPECIAL } else { 0 })
+}
+
 fn generate(session: &Session, prompts: &[Prompt]) -> Result<Vec<Generation>, CallError> {
+    // A request's text always gets BOS as the model wants it; text that has its own is tokenised here.
+    let own_tokens = |prompt: &Prompt| match &prompt.input {
+        Input::Text(text, control) if !control.add => session.tokenize(text, flags(*control)).map(Some),
+        _ => Ok(None),
+    };
+    let tokens: Vec<Option<Vec<i32>>> =
+        prompts.iter().map(own_tokens).collect::<Result<_, Failure>>().map_err(CallError::Failed)?;
     let stops: Vec<Vec<EbStr>> = prompts.iter().map(|p| p.stop.iter().map(|s| EbStr::new(s)).collect()).collect();
     let requests: Vec<EbRequest> = prompts
         .iter()
         .zip(&stops)
+        .zip(&tokens)
         .enumerate()
-        .map(|(i, (prompt, stop))| {
-            let (text, tokens) = match &prompt.input {
-                Input::Text(text) => (EbStr::new(text), &[][..]),
-                Input::Tokens(tokens) => (EbStr::EMPTY, &tokens[..]),
+        .map(|(i, ((prompt, stop), own))| {
+            let (text, tokens, parse) = match (&prompt.input, own) {
+                (_, Some(own)) => (EbStr::EMPTY, &own[..], false),
+                (Input::Text(text, control), None) => (EbStr::new(text), &[][..], control.parse),
+                (Input::Tokens(tokens), None) => (EbStr::EMPTY, &tokens[..], false),
             };
             EbRequest {
                 struct_size: size_of::<EbRequest>() as u32,
                 max_new: prompt.max_new,
                 id: i as u64,
-                flags: if prompt.ignore_eos { EB_REQUEST_IGNORE_EOS } else { 0 },
+                flags: (if prompt.ignore_eos { EB_REQUEST_IGNORE_EOS } else { 0 })
+                    | (if parse { EB_REQUEST_PARSE_SPECIAL } else { 0 }),
                 text,
                 tokens: if tokens.is_empty() { std::ptr::null() } else { tokens.as_ptr() },
                 n_tokens: tokens.len(),
@@ -344,7 +362,12 @@ fn generation(prompt: &Prompt, start_ns: u64, p: Progress) -> Generation {
 fn score(session: &Session, prompts: &[ScorePrompt]) -> Result<Vec<Scoring>, CallError> {
     let mut requests = Vec::with_capacity(prompts.len());
     for prompt in prompts {
-        requests.push(split_tokens(session, prompt).map_err(CallError::Failed)?);
+        requests.push(match &prompt.input {
+            ScoreInput::Tokens { context, continuation } => (context.clone(), vec![continuation.clone()]),
+            ScoreInput::Text { context, continuations, control } => {
+                split_tokens(session, context, continuations, *control).map_err(CallError::Failed)?
+            }
+        });
     }
     let (start_ns, progress) = session.score(&requests, give_up)?;
     let scoring = |(prompt, p): (&ScorePrompt, Progress)| Scoring {
@@ -360,27 +383,37 @@ fn score(session: &Session, prompts: &[ScorePrompt]) -> Result<Vec<Scoring>, Cal
     Ok(prompts.iter().zip(progress).map(scoring).collect())
 }
 
-/// Context and continuations in tokens.
+/// Context and continuations in tokens, as lm-eval splits them (`TemplateLM._encode_pair`).
 ///
-/// A tokenizer may join the context's end with the continuation's start, so the two are tokenised together and
-/// cut at the context's length, as lm-eval does (`TemplateLM._encode_pair`). Where the context's own tokens
-/// are not a prefix of that, the cut moves back to what all options have in common: every option is then
-/// scored on the same context, its first token including the context's last characters.
-fn split_tokens(session: &Session, prompt: &ScorePrompt) -> Result<(Vec<i32>, Vec<Vec<i32>>), Failure> {
-    let tokenize = |text: &str| session.tokenize(text, EB_TOKENIZE_ADD_SPECIAL);
-    let mut context = tokenize(&prompt.context)?;
-    let mut wholes = Vec::with_capacity(prompt.continuations.len());
-    let mut joined = String::with_capacity(prompt.context.len() + 64);
-    for continuation in &prompt.continuations {
-        joined.clear();
-        joined.push_str(&prompt.context);
-        joined.push_str(continuation);
-        wholes.push(tokenize(&joined)?);
+/// White space at the context's end goes to the continuations, as tokenizers join it with what follows. They
+/// may join more, so context and continuation are tokenised together and cut at the context's length. Where the
+/// context's own tokens are not a prefix of that, the cut moves back to what all options have in common: every
+/// option is then scored on the same context, its first token including the context's last characters. An empty
+/// context is BOS, or EOS where the model has no BOS.
+fn split_tokens(
+    session: &Session,
+    context: &str,
+    continuations: &[String],
+    control: Control,
+) -> Result<(Vec<i32>, Vec<Vec<i32>>), Failure> {
+    let (head, space) = context.split_at(context.trim_end().len());
+    let tokenize = |text: &str| session.tokenize(text, flags(control));
+    let mut context = tokenize(head)?;
+    let mut wholes = Vec::with_capacity(continuations.len());
+    for continuation in continuations {
+        wholes.push(tokenize(&[head, space, continuation].concat())?);
+    }
+    if head.is_empty() && context.is_empty() {
+        let first = session.info(|info, _| [info.bos_token, info.eos_token].into_iter().find(|&t| t >= 0))?;
+        let message =
+            "the model has neither BOS nor EOS and the context is empty, so that there is nothing to continue";
+        context.push(first.ok_or_else(|| Failure::new(FailureKind::Unsupported, message))?);
+        return Ok((context, wholes));
     }
     let cut = common_cut(&context, &wholes);
     if cut == 0 {
-        let message = "the model has no BOS token and the context is empty, so that there is nothing to continue";
-        return Err(Failure::new(FailureKind::Unsupported, message));
+        let message = "the context's first token changes with the option, so that there is nothing to continue";
+        return Err(Failure::new(FailureKind::Invalid, message));
     }
     context.truncate(cut);
     let continuations = wholes.into_iter().map(|w| w[cut..].to_vec()).collect();

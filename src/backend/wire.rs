@@ -20,7 +20,7 @@ pub enum ToHost {
     /// Log-likelihoods of continuations. → `Scored`
     Score(Vec<ScorePrompt>),
     /// → `Tokens`
-    Tokenize { text: String, add_special: bool, parse_special: bool },
+    Tokenize { text: String, control: Control },
     /// Forget all sequences. → `Done`
     Reset,
     /// Free the model and leave. → `Done`, then the host exits
@@ -95,6 +95,11 @@ pub struct Opened {
     pub quantization: String,
     pub description: String,
     pub chat_template: String,
+    pub bos_token: Option<i32>,
+    pub eos_token: Option<i32>,
+    /// As written in text; empty also where the backend does not tell.
+    pub bos_text: String,
+    pub eos_text: String,
     pub can_tokenize: bool,
     pub can_sample: bool,
     /// `eb.score/1` is there: multiple choice by log-likelihood works.
@@ -134,11 +139,24 @@ pub struct Prompt {
     pub ignore_eos: bool,
 }
 
+/// What happens to control tokens when text is tokenised.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Control {
+    /// Add BOS as the model wants it.
+    pub add: bool,
+    /// `<|im_end|>` in the text is a control token.
+    pub parse: bool,
+}
+
+impl Control {
+    /// Of text that holds no control tokens.
+    pub const PLAIN: Control = Control { add: true, parse: false };
+}
+
 /// A prompt's form.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Input {
-    /// The backend tokenises, and adds BOS as the model wants it.
-    Text(String),
+    Text(String, Control),
     /// Complete: nothing is added.
     Tokens(Vec<i32>),
 }
@@ -190,13 +208,20 @@ pub enum Finish {
     Failed,
 }
 
-/// One context and the continuations to score after it, as text: the host tokenises context and
-/// continuation together and cuts at the context's end.
+/// One context and the continuations to score after it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ScorePrompt {
     pub id: u64,
-    pub context: String,
-    pub continuations: Vec<String>,
+    pub input: ScoreInput,
+}
+
+/// The form of a [`ScorePrompt`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum ScoreInput {
+    /// The host tokenises context and continuation together and cuts at the context's end.
+    Text { context: String, continuations: Vec<String>, control: Control },
+    /// Complete: nothing is added, and there is one continuation. The context has at least one token.
+    Tokens { context: Vec<i32>, continuation: Vec<i32> },
 }
 
 /// What became of one [`ScorePrompt`].
@@ -342,7 +367,7 @@ mod tests {
             }),
             ToHost::Generate(vec![Prompt {
                 id: 7,
-                input: Input::Text("你好".into()),
+                input: Input::Text("你好".into(), Control::PLAIN),
                 max_new: 3,
                 stop: vec!["\n".into()],
                 sampling: Sampling::GREEDY,
@@ -350,8 +375,15 @@ mod tests {
             }]),
             ToHost::Score(vec![ScorePrompt {
                 id: 1,
-                context: "a".into(),
-                continuations: vec![" A".into(), " B".into()],
+                input: ScoreInput::Text {
+                    context: "a".into(),
+                    continuations: vec![" A".into(), " B".into()],
+                    control: Control { add: false, parse: true },
+                },
+            }]),
+            ToHost::Score(vec![ScorePrompt {
+                id: 2,
+                input: ScoreInput::Tokens { context: vec![1], continuation: vec![2, 3] },
             }]),
             ToHost::Abort,
         ]

@@ -1,10 +1,12 @@
 //! `job.toml` → `Job`: objects (swept into instances) and tasks, with every problem of the file found at once.
 //! It owns the words of the job file and must not know how anything is run.
 //!
-//! `read` turns TOML into these types, `measure` its part about sampling, power and limits, `gate` about regressions; `toml` is the table reader that remembers lines.
+//! `read` turns TOML into these types, `prompt` those parts of it that concern what a model sees, `measure` its part
+//! about sampling, power and limits, `gate` about regressions; `toml` is the table reader that remembers lines.
 
 mod gate;
 mod measure;
+mod prompt;
 mod read;
 mod toml;
 
@@ -59,16 +61,41 @@ pub struct Instance {
     pub model_path: Option<PathBuf>,
     /// In the order of the job file, as the backend gets them: see [`path_param`].
     pub params: Vec<(String, String)>,
+    pub chat: ChatSpec,
     /// The job file's, absolute.
     pub folder: PathBuf,
 }
 
+/// Whether a model is asked in the form of a conversation.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ChatSpec {
+    pub template: ChatTemplate,
+    /// For the template, beyond what every chat template gets: `enable_thinking`. An object.
+    pub variables: serde_json::Value,
+    /// As written in the job.
+    pub text: String,
+}
+
+/// Where a chat template comes from.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub enum ChatTemplate {
+    /// No chat: the prompt is the text.
+    #[default]
+    Off,
+    /// The backend tells the model's own.
+    Model,
+    /// Absolute.
+    File(PathBuf),
+}
+
 impl Instance {
-    /// `threads=2 n_ctx=1024`, as written in the job.
+    /// `threads=2 n_ctx=1024`, as written in the job, and `chat=…` where there is one.
     pub fn params_text(&self) -> String {
         let folder = format!("{}/", self.folder.display());
         let written = |v: &'_ String| v.strip_prefix(&folder).filter(|v| is_beside(v)).unwrap_or(v).to_owned();
-        let pairs: Vec<String> = self.params.iter().map(|(k, v)| format!("{k}={}", written(v))).collect();
+        let chat = (self.chat.template != ChatTemplate::Off).then(|| format!("chat={}", self.chat.text));
+        let params = self.params.iter().map(|(k, v)| format!("{k}={}", written(v)));
+        let pairs: Vec<String> = params.chain(chat).collect();
         pairs.join(" ")
     }
 }
@@ -115,6 +142,8 @@ pub enum Method {
         /// Most new tokens.
         max_tokens: u32,
     },
+    /// Log-likelihood of whole texts.
+    Perplexity(Windows),
 }
 
 impl Method {
@@ -123,6 +152,7 @@ impl Method {
         match self {
             Method::Choice(_) => "choice",
             Method::Generate { .. } => "generate",
+            Method::Perplexity(_) => "perplexity",
         }
     }
 }
@@ -134,6 +164,25 @@ pub enum Options {
     Letter,
     /// A blank and the option's own text.
     Text,
+}
+
+/// How a text that does not fit the context is cut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Windows {
+    pub scheme: WindowScheme,
+    /// Tokens of one window; `None`: as many as fit.
+    pub window: Option<u32>,
+    /// New tokens per window after the first; `None`: all of it.
+    pub stride: Option<u32>,
+}
+
+/// Whose windows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WindowScheme {
+    /// lm-eval's `loglikelihood_rolling`: every token once.
+    Rolling,
+    /// llama-perplexity's: whole windows only, and of each the second half.
+    LlamaCpp,
 }
 
 /// When records are handed to the backend.
@@ -152,16 +201,30 @@ impl Scenario {
     }
 }
 
-/// The first `n` records of `from` stand, answered, before each question.
+/// `n` records of `from` stand, answered, before each question.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Shots {
     pub n: usize,
-    /// Absolute.
-    pub from: PathBuf,
+    /// Absolute; several files are subjects.
+    pub from: Vec<PathBuf>,
+    pub pick: Pick,
+    pub seed: u64,
+    /// In a chat each example is a turn of the user and one of the assistant; else all is one turn.
+    pub turns: bool,
+}
+
+/// Which records of a dev split are examples.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pick {
+    First,
+    /// Drawn once per task and subject, so that a backend can keep what it made of them.
+    Random,
+    /// Drawn for each record anew, as lm-eval's default sampler does.
+    RandomPerRecord,
 }
 
 /// How a record becomes a prompt; Jinja templates.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct PromptSpec {
     /// The question as it is asked, without its answer.
     pub question: String,
@@ -169,8 +232,14 @@ pub struct PromptSpec {
     pub answer: String,
     /// Between examples.
     pub separator: String,
-    /// Once, before everything.
+    /// Once, before everything; in a chat part of the system's turn.
     pub prefix: String,
+    /// The system's turn in a chat; before the prefix elsewhere.
+    pub system: String,
+    /// The context in which `acc_mutual_info` scores an option without its question.
+    pub unconditional: String,
+    /// What templates see as `subject_name`, by subject; of others the subject with blanks for `_`.
+    pub subject_names: Vec<(String, String)>,
 }
 
 /// A task's own metrics. Accuracy is always there.
@@ -179,12 +248,40 @@ pub enum Metric {
     Acc,
     ExactMatch,
     F1Macro,
+    AccNorm,
+    AccMutualInfo,
+    Perplexity,
+    WordPerplexity,
+    BytePerplexity,
+    BitsPerByte,
 }
 
 impl Metric {
     /// All of them, by their words in the job file and in cases.csv.
-    pub const ALL: &[(&str, Metric)] =
-        &[("acc", Metric::Acc), ("exact_match", Metric::ExactMatch), ("f1_macro", Metric::F1Macro)];
+    pub const ALL: &[(&str, Metric)] = &[
+        ("acc", Metric::Acc),
+        ("exact_match", Metric::ExactMatch),
+        ("f1_macro", Metric::F1Macro),
+        ("acc_norm", Metric::AccNorm),
+        ("acc_mutual_info", Metric::AccMutualInfo),
+        ("perplexity", Metric::Perplexity),
+        ("word_perplexity", Metric::WordPerplexity),
+        ("byte_perplexity", Metric::BytePerplexity),
+        ("bits_per_byte", Metric::BitsPerByte),
+    ];
+
+    /// What method = "perplexity" measures.
+    pub const LANGUAGE: [Metric; 4] =
+        [Metric::Perplexity, Metric::WordPerplexity, Metric::BytePerplexity, Metric::BitsPerByte];
+
+    /// Does it need the log-likelihoods of options, or of texts? Others fit all that is answered.
+    pub fn fits(self, method: &Method) -> bool {
+        match method {
+            Method::Choice(_) => !Metric::LANGUAGE.contains(&self),
+            Method::Generate { .. } => matches!(self, Metric::Acc | Metric::ExactMatch),
+            Method::Perplexity(_) => Metric::LANGUAGE.contains(&self),
+        }
+    }
 
     /// Its word in the job file and its column in cases.csv.
     pub fn name(self) -> &'static str {

@@ -3,13 +3,13 @@
 
 use super::gate;
 use super::measure;
+use super::prompt::{self, OPTIONS};
 use super::toml::{Source, Table, Value, distance};
 use super::*;
-use crate::testenv::prompt;
 use ::toml::de::DeTable;
 use std::cell::RefCell;
 
-const FILE_TODO: &str = "paths are relative to the job file; correct it, or put the file there";
+pub const FILE_TODO: &str = "paths are relative to the job file; correct it, or put the file there";
 
 /// Reads `text`; `shown` is the path as the user gave it, `absolute` the same made absolute.
 pub fn job(shown: &Path, absolute: &Path, text: String) -> (Option<Job>, Vec<Problem>) {
@@ -152,10 +152,16 @@ fn object(source: &Source, mut table: Table, folder: &Path, instances: &mut Vec<
             sweeps.push((key, values));
         }
     }
+    let chats: Vec<ChatSpec> = match table.get("chat") {
+        None => vec![ChatSpec::default()],
+        Some(value) => value.sweep().iter().filter_map(|v| prompt::chat(v, folder)).collect(),
+    };
+    swept |= chats.len() > 1;
     let offset = table.offset();
     table.finish();
 
-    let n = sweeps.iter().map(|(_, v)| v.len()).fold(backends.len() * models.len(), usize::saturating_mul);
+    let fixed = backends.len() * models.len() * chats.len();
+    let n = sweeps.iter().map(|(_, v)| v.len()).fold(fixed, usize::saturating_mul);
     if n > MAX_CASES {
         source.problem(
             offset,
@@ -169,8 +175,9 @@ fn object(source: &Source, mut table: Table, folder: &Path, instances: &mut Vec<
         source.problem(offset, format!("two objects are called \"{name}\""), "give each its own name");
     }
     let mut number = 0;
+    let models = models.iter().flat_map(|model| chats.iter().map(move |chat| (model, chat)));
     for backend in &backends {
-        for model in &models {
+        for (model, chat) in models.clone() {
             for params in product(&sweeps) {
                 number += 1;
                 instances.push(Instance {
@@ -181,6 +188,7 @@ fn object(source: &Source, mut table: Table, folder: &Path, instances: &mut Vec<
                     model_path: model.as_ref().map(|(_, path)| path.clone()),
                     params,
                     folder: folder.to_path_buf(),
+                    chat: chat.clone(),
                 });
             }
         }
@@ -221,7 +229,7 @@ fn backend(value: &Value, folder: &Path) -> Option<String> {
 }
 
 /// A path as it is written and made absolute; what is not there is a problem.
-fn file(value: &Value, folder: &Path, folder_allowed: bool) -> Option<(String, PathBuf)> {
+pub fn file(value: &Value, folder: &Path, folder_allowed: bool) -> Option<(String, PathBuf)> {
     let text = value.name()?;
     let path = folder.join(text);
     match std::fs::metadata(&path) {
@@ -238,7 +246,7 @@ fn file(value: &Value, folder: &Path, folder_allowed: bool) -> Option<(String, P
 }
 
 /// One of a few words.
-fn word<T: Copy>(value: &Value, words: &[(&str, T)]) -> Option<T> {
+pub fn word<T: Copy>(value: &Value, words: &[(&str, T)]) -> Option<T> {
     let text = value.name()?;
     if let Some((_, found)) = words.iter().find(|(word, _)| *word == text) {
         return Some(*found);
@@ -252,10 +260,16 @@ fn word<T: Copy>(value: &Value, words: &[(&str, T)]) -> Option<T> {
     None
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq)]
 enum MethodWord {
     Choice,
     Generate,
+    Perplexity,
+}
+
+impl MethodWord {
+    const ALL: &[(&str, MethodWord)] =
+        &[("choice", MethodWord::Choice), ("generate", MethodWord::Generate), ("perplexity", MethodWord::Perplexity)];
 }
 
 fn task(source: &Source, mut table: Table, folder: &Path) -> Option<Task> {
@@ -267,12 +281,13 @@ fn task(source: &Source, mut table: Table, folder: &Path) -> Option<Task> {
         .iter()
         .filter_map(|v| file(v, folder, false).map(|(_, path)| path))
         .collect();
-    let method = table.need("method", "use \"choice\" or \"generate\"");
-    let method = method.and_then(|v| word(&v, &[("choice", MethodWord::Choice), ("generate", MethodWord::Generate)]));
+    let method = table.need("method", "use \"choice\", \"generate\" or \"perplexity\"");
+    let method = method.and_then(|v| word(&v, MethodWord::ALL));
     let scenario = table
         .get("scenario")
         .map_or(Some(Scenario::SingleStream), |v| word(&v, &[("single-stream", Scenario::SingleStream)]));
-    let shots = table.get("shots").and_then(|v| v.table("shots")).and_then(|t| shots(t, folder));
+    let (shots, style, prompt) = (table.get("shots"), table.get("style"), table.get("prompt"));
+    let windows = table.get("windows");
     let options = table.get("options");
     let stop = table.get("stop");
     let max_tokens = table.get("max_tokens");
@@ -285,28 +300,50 @@ fn task(source: &Source, mut table: Table, folder: &Path) -> Option<Task> {
     let limit = table.get("limit").and_then(|v| v.integer(1, u64::MAX / 2));
     let sustained = table.get("sustained").and_then(|v| v.duration());
 
-    let method = match method? {
+    let method = method?;
+    if method == MethodWord::Perplexity {
+        [shots, style, prompt, options, stop, max_tokens]
+            .into_iter()
+            .for_each(|v| only_for("choice\" or \"generate", v));
+    } else {
+        only_for("perplexity", windows);
+    }
+    let section = if method == MethodWord::Choice { "choice" } else { "generate" };
+    let style = style.filter(|_| method != MethodWord::Perplexity);
+    let style = style.and_then(|v| prompt::style(v, source, folder, name.unwrap_or_default(), section));
+    let style = style.unwrap_or_default();
+    let method = match method {
         MethodWord::Choice => {
             only_for("generate", stop);
             only_for("generate", max_tokens);
-            let words = [("letter", Options::Letter), ("text", Options::Text)];
-            Method::Choice(options.and_then(|v| word(&v, &words)).unwrap_or(Options::Letter))
+            let options = options.and_then(|v| word(&v, OPTIONS)).or(style.options);
+            Method::Choice(options.unwrap_or(Options::Letter))
         }
         MethodWord::Generate => {
             only_for("choice", options);
-            for (value, _) in metrics.iter().filter(|(_, m)| *m == Metric::F1Macro) {
-                value.problem(
-                    "f1_macro needs classes, and `generate` has none",
-                    "use method = \"choice\", or exact_match",
-                );
-            }
+            let max_tokens = max_tokens.and_then(|v| v.integer(1, 1 << 20)).map(|n| n as u32);
             Method::Generate {
-                stop: stop.map_or(vec!["\n".to_owned()], |v| strings(&v)),
-                max_tokens: max_tokens.and_then(|v| v.integer(1, 1 << 20)).map_or(64, |n| n as u32),
+                stop: stop.map(|v| strings(&v)).or(style.stop.clone()).unwrap_or(vec!["\n".to_owned()]),
+                max_tokens: max_tokens.or(style.max_tokens).unwrap_or(64),
             }
         }
+        MethodWord::Perplexity => {
+            let unset = Windows { scheme: WindowScheme::Rolling, window: None, stride: None };
+            Method::Perplexity(windows.and_then(|v| v.table("windows")).map_or(unset, prompt::windows))
+        }
     };
-    let prompt = prompt_spec(table.get("prompt"), &method);
+    for (value, metric) in metrics.iter().filter(|(_, m)| !m.fits(&method)) {
+        value.problem(
+            format!("{} is not measured by method = \"{}\"", metric.name(), method.name()),
+            "leave it out, or change the method",
+        );
+    }
+    let mut metrics: Vec<Metric> = metrics.into_iter().map(|(_, m)| m).collect();
+    if let Method::Perplexity(_) = method {
+        metrics = Metric::LANGUAGE.to_vec();
+    }
+    let shots = shots.and_then(|v| v.table("shots")).and_then(|t| prompt::shots(t, folder));
+    let prompt = prompt::prompt_spec(prompt, &style, &method);
     table.finish();
     Some(Task {
         name: name?.to_owned(),
@@ -316,7 +353,7 @@ fn task(source: &Source, mut table: Table, folder: &Path) -> Option<Task> {
         scenario: scenario?,
         shots,
         prompt,
-        metrics: metrics.into_iter().map(|(_, m)| m).collect(),
+        metrics,
         limit,
         sustained,
     })
@@ -328,42 +365,8 @@ fn only_for(method: &str, value: Option<Value>) {
     }
 }
 
-fn strings(value: &Value) -> Vec<String> {
+pub fn strings(value: &Value) -> Vec<String> {
     value.list().iter().filter_map(|v| v.text()).filter(|s| !s.is_empty()).map(str::to_owned).collect()
-}
-
-fn shots(mut table: Table, folder: &Path) -> Option<Shots> {
-    let n = table.need("n", "say how many examples").and_then(|v| v.integer(0, 1000));
-    let from = table.need("from", "give the JSONL file with the examples").and_then(|v| file(&v, folder, false));
-    table.finish();
-    let (n, (_, from)) = (n?, from?);
-    (n > 0).then_some(Shots { n: n as usize, from })
-}
-
-/// `prompt = "template"` or `prompt = { question = …, answer = …, separator = …, prefix = … }`.
-fn prompt_spec(value: Option<Value>, method: &Method) -> PromptSpec {
-    let mut spec = prompt::defaults(method);
-    let Some(value) = value else { return spec };
-    if value.is_table() {
-        let Some(mut table) = value.table("prompt") else { return spec };
-        for (key, part) in [
-            ("question", &mut spec.question),
-            ("answer", &mut spec.answer),
-            ("separator", &mut spec.separator),
-            ("prefix", &mut spec.prefix),
-        ] {
-            if let Some(text) = table.get(key).and_then(|v| v.text()) {
-                *part = text.to_owned();
-            }
-        }
-        table.finish();
-    } else if let Some(text) = value.text() {
-        spec.question = text.to_owned();
-    }
-    if let Err(e) = prompt::Prompt::compile(&spec) {
-        value.problem(format!("the prompt's template is not Jinja: {e}"), "mend the template");
-    }
-    spec
 }
 
 /// `["acc desc", "ttft_ms_p50 asc"]`

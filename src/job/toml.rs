@@ -224,6 +224,19 @@ impl<'a> Value<'a> {
         }
     }
 
+    pub fn is_boolean(&self) -> bool {
+        matches!(self.spanned.get_ref(), DeValue::Boolean(_))
+    }
+
+    /// A string, number or boolean, with its type.
+    pub fn json(&self) -> Option<serde_json::Value> {
+        Some(match self.spanned.get_ref() {
+            DeValue::Boolean(b) => (*b).into(),
+            DeValue::Integer(_) | DeValue::Float(_) => serde_json::from_str(&self.scalar()?).ok()?,
+            _ => self.scalar()?.into(),
+        })
+    }
+
     pub fn is_table(&self) -> bool {
         self.spanned.get_ref().is_table()
     }

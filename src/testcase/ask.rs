@@ -1,15 +1,24 @@
 //! One record put to a host and its answer judged: where prompt, method and metric meet the backend's client.
 //! It must not know the order of records, passes or files.
 
+mod perplexity;
+
+use super::scenario::{Item, stem};
 use super::timing::Sample;
 use crate::backend::client::{Client, HostError};
-use crate::backend::wire::{Failure, FailureKind, Input, Prompt as WirePrompt, Sampling, ScorePrompt};
-use crate::job::{Method, Task};
+use crate::backend::wire::{Control, Failure, FailureKind, Input, Opened, Prompt as WirePrompt};
+use crate::backend::wire::{Sampling, ScoreInput, ScorePrompt, Scoring};
+use crate::job::{ChatSpec, ChatTemplate, Method, Metric, Shots, Task};
 use crate::problem::Problem;
+use crate::testenv::choice::pick;
 use crate::testenv::dataset::{Need, Reader, Record};
 use crate::testenv::extract;
-use crate::testenv::metric::Judgement;
+use crate::testenv::metric::{Judgement, Language};
+use crate::testenv::prompt::chat::Chat;
+use crate::testenv::prompt::examples::Examples;
 use crate::testenv::prompt::{Prompt, letter};
+use std::cell::RefCell;
+use std::path::Path;
 use std::time::Duration;
 
 /// What a method needs of a record.
@@ -17,18 +26,21 @@ pub fn need(method: &Method) -> Need {
     match method {
         Method::Choice(_) => Need::Choice,
         Method::Generate { .. } => Need::Text,
+        Method::Perplexity(_) => Need::Lm,
     }
 }
 
 /// An answered record.
 pub struct Answer {
     pub sample: Sample,
-    /// The chosen letter, or the extracted text.
-    pub prediction: String,
+    /// The chosen letter, or the extracted text; `perplexity` has none.
+    pub prediction: Option<String>,
     pub judgement: Judgement,
     /// Log-likelihood per option (`choice`), as it is written: rounded to 1e-6.
     pub option_scores: Option<Vec<f64>>,
-    /// `choice`: log-likelihood of the right option; `generate`: 1 or 0.
+    /// `perplexity`: what was scored; nothing is right or wrong then.
+    pub language: Option<Language>,
+    /// `choice`: log-likelihood of the right option; `generate`: 1 or 0; `perplexity`: log-likelihood of the text.
     pub score: f64,
 }
 
@@ -40,81 +52,172 @@ pub enum AskError {
     Host(HostError),
 }
 
+/// What a model sees for a record.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Seen {
+    pub text: String,
+    pub control: Control,
+    /// The text of each option that is scored after it (`choice`).
+    pub options: Vec<String>,
+}
+
 /// Puts records of one task to a host.
 pub struct Asker<'a> {
     task: &'a Task,
     prompt: Prompt,
     timeout: Duration,
+    chat: Option<Chat>,
+    /// What the prompt has to fit, and which tokens there are; of the model that was met.
+    opened: Opened,
+    /// Log-likelihoods without a question, of the last options: letters are the same for all records.
+    alone: RefCell<Option<(String, Vec<String>, Vec<f64>)>>,
 }
 
 impl<'a> Asker<'a> {
     /// Compiles the task's prompt and renders its examples.
     pub fn new(task: &'a Task, timeout: Duration) -> Result<Asker<'a>, Problem> {
-        let fail = |path: &std::path::Path, what: String| Problem::new(path, 0, what, "");
+        let fail = |path: &Path, what: String| Problem::new(path, 0, what, "");
         let mut prompt =
             Prompt::compile(&task.prompt).map_err(|e| fail(&task.datasets[0], format!("its prompt: {e}")))?;
         if let Some(shots) = &task.shots {
-            let mut reader = Reader::open(&shots.from, need(&task.method))?;
-            for _ in 0..shots.n {
-                let Some(record) = reader.next()? else { break };
-                prompt.add_example(&record).map_err(|e| fail(&shots.from, format!("an example's prompt: {e}")))?;
-            }
+            let examples = examples(&prompt, shots, need(&task.method))?;
+            prompt.set_examples(examples);
         }
-        Ok(Asker { task, prompt, timeout })
+        Ok(Asker { task, prompt, timeout, chat: None, opened: Opened::default(), alone: RefCell::default() })
     }
 
-    /// What the model will see for `record`.
-    pub fn question(&self, record: &Record) -> Result<String, String> {
-        self.prompt.question(record)
+    /// Takes over what depends on the model: its context, and its chat template if it is to be asked in a chat.
+    ///
+    /// # Errors
+    /// There is no template, or it is none.
+    pub fn meet(&mut self, opened: &Opened, chat: &ChatSpec) -> Result<(), Failure> {
+        let unusable = |what: String| Failure::new(FailureKind::Unsupported, what);
+        let template = match &chat.template {
+            ChatTemplate::Off => None,
+            ChatTemplate::Model if opened.chat_template.is_empty() => {
+                let what = "the model has no chat template; set chat = \"template.jinja\", or leave chat out";
+                return Err(unusable(what.to_owned()));
+            }
+            ChatTemplate::Model => Some(opened.chat_template.clone()),
+            ChatTemplate::File(path) => Some(
+                std::fs::read_to_string(path)
+                    .map_err(|e| unusable(format!("the chat template {}: {e}", path.display())))?,
+            ),
+        };
+        self.chat = match template {
+            Some(text) => Some(
+                Chat::compile(&text, &opened.bos_text, &opened.eos_text, &chat.variables)
+                    .map_err(|e| unusable(format!("the chat template cannot be used: {e}")))?,
+            ),
+            None => None,
+        };
+        self.opened = opened.clone();
+        Ok(())
+    }
+
+    /// What the model will see for the record of `item`.
+    ///
+    /// # Errors
+    /// The prompt cannot be rendered.
+    pub fn seen(&self, item: &Item) -> Result<Seen, String> {
+        let record = &of_subject(item);
+        if let Method::Perplexity(_) = self.task.method {
+            return Ok(Seen { text: record.question.to_owned(), control: Control::PLAIN, options: Vec::new() });
+        }
+        let mut options = match self.task.method {
+            Method::Choice(_) => self.prompt.options(record)?,
+            _ => Vec::new(),
+        };
+        let Some(chat) = &self.chat else {
+            return Ok(Seen { text: self.prompt.text(record)?, control: Control::PLAIN, options });
+        };
+        // The assistant's turn has begun: as in the examples there is no white space before an answer.
+        options.iter_mut().for_each(|option| *option = option.trim_start().to_owned());
+        let turns = self.prompt.turns(record, self.task.shots.as_ref().is_none_or(|s| s.turns))?;
+        let rendered = chat.render(&turns)?;
+        Ok(Seen { text: rendered.text, control: Control { add: !rendered.has_bos, parse: true }, options })
     }
 
     /// The right answer as predictions.jsonl has it.
-    pub fn gold(&self, record: &Record) -> String {
+    pub fn gold(&self, record: &Record) -> Option<String> {
         match (&self.task.method, record.gold) {
-            (Method::Choice(_), Some(gold)) => letter(gold).to_string(),
-            _ => record.answer.to_owned(),
+            (Method::Perplexity(_), _) => None,
+            (Method::Choice(_), Some(gold)) => Some(letter(gold).to_string()),
+            _ => Some(record.answer.to_owned()),
         }
     }
 
     /// Asks, waits, judges.
-    pub fn ask(&self, client: &mut Client, record: &Record) -> Result<Answer, AskError> {
-        let text = self.question(record).map_err(prompt_failure)?;
+    pub fn ask(&self, client: &mut Client, item: &Item) -> Result<Answer, AskError> {
         match &self.task.method {
-            Method::Choice(_) => self.choice(client, record, text),
-            Method::Generate { stop, max_tokens } => self.generate(client, record, text, stop, *max_tokens),
+            Method::Choice(_) => self.choice(client, item),
+            Method::Generate { stop, max_tokens } => self.generate(client, item, stop, *max_tokens),
+            Method::Perplexity(windows) => self.perplexity(client, item.record, windows),
         }
     }
 
-    fn choice(&self, client: &mut Client, record: &Record, context: String) -> Result<Answer, AskError> {
-        let continuations = self.prompt.options(record).map_err(prompt_failure)?;
-        let prompt = ScorePrompt { id: 0, context, continuations };
-        let scoring = one(client.score(vec![prompt], self.timeout))?;
-        if let Some(failure) = scoring.failure {
-            return Err(sort(failure));
-        }
-        let scores: Vec<f64> = scoring.scores.iter().map(|s| (s.logprob * 1e6).round() / 1e6).collect();
-        let best = (0..scores.len()).fold(0, |best, i| if scores[i] > scores[best] { i } else { best });
-        let gold = record.gold.unwrap_or_default();
+    fn choice(&self, client: &mut Client, item: &Item) -> Result<Answer, AskError> {
+        let Seen { text, control, options } = self.seen(item).map_err(prompt_failure)?;
+        let (scores, scoring) = self.score(client, text, options.clone(), control)?;
+        let alone = match self.task.metrics.contains(&Metric::AccMutualInfo) {
+            true => Some(self.unconditional(client, item, &options)?),
+            false => None,
+        };
+        let picks = pick(&options, &scores, alone.as_deref());
+        let gold = item.record.gold.unwrap_or_default();
         Ok(Answer {
             sample: Sample::from(&scoring),
-            prediction: letter(best).to_string(),
-            judgement: Judgement { correct: best == gold, exact: best == gold, classes: Some((gold, best)) },
+            prediction: Some(letter(picks.plain).to_string()),
+            judgement: Judgement {
+                correct: picks.plain == gold,
+                exact: picks.plain == gold,
+                classes: Some((gold, picks.plain)),
+                norm: picks.norm == gold,
+                mutual_info: picks.mutual_info == Some(gold),
+                ..Judgement::default()
+            },
             score: scores.get(gold).copied().unwrap_or(f64::NAN),
             option_scores: Some(scores),
+            language: None,
         })
     }
 
-    fn generate(
+    /// Log-likelihoods of `options` after `context`.
+    fn score(
         &self,
         client: &mut Client,
-        record: &Record,
-        text: String,
-        stop: &[String],
-        max_new: u32,
-    ) -> Result<Answer, AskError> {
+        context: String,
+        continuations: Vec<String>,
+        control: Control,
+    ) -> Result<(Vec<f64>, Scoring), AskError> {
+        let input = ScoreInput::Text { context, continuations, control };
+        let scoring = one(client.score(vec![ScorePrompt { id: 0, input }], self.timeout))?;
+        if let Some(failure) = scoring.failure {
+            return Err(sort(failure));
+        }
+        let scores = scoring.scores.iter().map(|s| (s.logprob * 1e6).round() / 1e6).collect();
+        Ok((scores, scoring))
+    }
+
+    /// Log-likelihoods of `options` without their question; no part of what is timed.
+    fn unconditional(&self, client: &mut Client, item: &Item, options: &[String]) -> Result<Vec<f64>, AskError> {
+        let context = self.prompt.unconditional(&of_subject(item)).map_err(prompt_failure)?;
+        if let Some((before, same, scores)) = self.alone.borrow().as_ref()
+            && *before == context
+            && same == options
+        {
+            return Ok(scores.clone());
+        }
+        let (scores, _) = self.score(client, context.clone(), options.to_vec(), Control::PLAIN)?;
+        self.alone.replace(Some((context, options.to_vec(), scores.clone())));
+        Ok(scores)
+    }
+
+    fn generate(&self, client: &mut Client, item: &Item, stop: &[String], max_new: u32) -> Result<Answer, AskError> {
+        let Seen { text, control, .. } = self.seen(item).map_err(prompt_failure)?;
         let prompt = WirePrompt {
             id: 0,
-            input: Input::Text(text),
+            input: Input::Text(text, control),
             max_new,
             stop: stop.to_vec(),
             sampling: Sampling::GREEDY,
@@ -125,15 +228,44 @@ impl<'a> Asker<'a> {
             return Err(sort(failure));
         }
         let prediction = extract::answer(&generation.text).to_owned();
-        let correct = prediction == extract::answer(record.answer);
+        let correct = prediction == extract::answer(item.record.answer);
         Ok(Answer {
             sample: Sample::from(&generation),
-            judgement: Judgement { correct, exact: correct, classes: None },
+            judgement: Judgement { correct, exact: correct, ..Judgement::default() },
             option_scores: None,
+            language: None,
             score: f64::from(u8::from(correct)),
-            prediction,
+            prediction: Some(prediction),
         })
     }
+}
+
+/// The record with the subject that the results have for it.
+fn of_subject<'r>(item: &Item<'r>) -> Record<'r> {
+    Record { subject: item.subject, ..*item.record }
+}
+
+/// Reads the examples that `shots` may need.
+fn examples(prompt: &Prompt, shots: &Shots, need: Need) -> Result<Examples, Problem> {
+    let mut examples = Examples::new(shots);
+    for path in &shots.from {
+        let stem = stem(path);
+        let mut reader = Reader::open(path, need)?;
+        while !examples.is_full() {
+            let Some(record) = reader.next()? else { break };
+            let unnamed = record.subject.is_empty() && shots.from.len() > 1;
+            let record = Record { subject: if unnamed { &stem } else { record.subject }, ..record };
+            examples.offer(record.subject, || prompt.example(&record)).map_err(|e| {
+                Problem::new(
+                    path,
+                    record.line,
+                    format!("an example's prompt cannot be rendered: {e}"),
+                    "mend the template",
+                )
+            })?;
+        }
+    }
+    Ok(examples)
 }
 
 /// The one answer of a call with one request.

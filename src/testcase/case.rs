@@ -123,16 +123,8 @@ fn measure(
     measured: &mut Measured,
 ) -> Result<(), End> {
     let job = context.job;
-    let asker = Asker::new(task, job.timeout).map_err(End::Dataset)?;
-    let model = instance.model_path.as_ref().map_or(String::new(), |p| p.to_string_lossy().into_owned());
-    let open = Open {
-        backend: instance.backend.clone(),
-        model,
-        params: fit::params(job, instance),
-        title: id.to_owned(),
-        sandbox: job.sandbox,
-        power_hz: context.telemetry.plugin_hz(),
-    };
+    let mut asker = Asker::new(task, job.timeout).map_err(End::Dataset)?;
+    let open = Open { power_hz: context.telemetry.plugin_hz(), ..open(job, instance, id) };
     if let Some(why) = fit::shortage(job, instance, context.sysroot) {
         return Err(End::DoesNotFit(why));
     }
@@ -155,13 +147,26 @@ fn measure(
         Err(e) => Err(End::Host(e)),
         Ok(opened) => {
             eyes.add_plugin_rails(&opened.rails);
-            measured.opened = Some(opened);
-            ask(context, eyes, task, &asker, &mut client, measured)
+            let met = asker.meet(measured.opened.insert(opened), &instance.chat);
+            let met = met.map_err(|failure| End::Host(HostError::Failed(failure)));
+            met.and_then(|()| ask(context, eyes, task, &asker, &mut client, measured))
         }
     };
     measured.rss_peak_mib = process::rss_peak_mib(context.proc_root, client.pid());
     result?;
     client.close().map_err(End::Host)
+}
+
+/// What a host is to load for `instance`; `title` names its process.
+pub fn open(job: &Job, instance: &Instance, title: &str) -> Open {
+    Open {
+        backend: instance.backend.clone(),
+        model: instance.model_path.as_ref().map_or(String::new(), |p| p.to_string_lossy().into_owned()),
+        params: fit::params(job, instance),
+        title: title.to_owned(),
+        sandbox: job.sandbox,
+        power_hz: 0,
+    }
 }
 
 /// Everything between the load and the end of a host.

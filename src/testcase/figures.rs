@@ -23,10 +23,12 @@ pub fn answers(row: &mut CaseRow, answers: &mut Answers, task: &Task) {
     let tally = &answers.tally;
     row.set("n", tally.n.to_string());
     row.set("n_failed", tally.failed.to_string());
-    row.set_number("acc", tally.value(Metric::Acc), 4);
-    if let Some((lo, hi)) = wilson(tally.correct, tally.n) {
-        row.set_number("acc_lo", Some(lo), 4);
-        row.set_number("acc_hi", Some(hi), 4);
+    if !matches!(task.method, Method::Perplexity(_)) {
+        row.set_number("acc", tally.value(Metric::Acc), 4);
+        if let Some((lo, hi)) = wilson(tally.correct, tally.n) {
+            row.set_number("acc_lo", Some(lo), 4);
+            row.set_number("acc_hi", Some(hi), 4);
+        }
     }
     for metric in task.metrics.iter().filter(|m| **m != Metric::Acc) {
         row.set_number(metric.name(), tally.value(*metric), 4);

@@ -6,6 +6,7 @@ use super::sustained::Sustained;
 use crate::results::{
     CASES, CaseRow, MANIFEST, PREDICTIONS, SAMPLE_COLUMNS, SAMPLES, SUSTAINED, SUSTAINED_COLUMNS, TELEMETRY,
 };
+use crate::testenv::metric::Language;
 use serde::Serialize;
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufWriter, Write};
@@ -33,8 +34,14 @@ pub struct Prediction<'a> {
     pub id: &'a str,
     /// The letter of an option, or the extracted text; `null` when the record failed.
     pub prediction: Option<&'a str>,
-    pub gold: &'a str,
-    pub correct: bool,
+    /// The right one; not there where nothing is right or wrong (`perplexity`), nor is `correct`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gold: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub correct: Option<bool>,
+    /// `perplexity`: `logprob`, `tokens`, `bytes` and `words` of the text.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pub language: Option<Language>,
     /// Log-likelihood of each option.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scores: Option<Vec<f64>>,

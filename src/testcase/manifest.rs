@@ -103,7 +103,7 @@ impl Manifest {
         }
         let mut datasets = BTreeMap::new();
         for task in &job.tasks {
-            for path in task.datasets.iter().chain(task.shots.iter().map(|s| &s.from)) {
+            for path in task.datasets.iter().chain(task.shots.iter().flat_map(|s| &s.from)) {
                 hash_into(&mut datasets, path)?;
             }
         }

@@ -15,6 +15,7 @@ mod progress;
 mod resume;
 pub mod run;
 mod scenario;
+pub mod show;
 mod stats;
 mod sustained;
 mod telemetry;

@@ -96,7 +96,7 @@ impl Passes<'_, '_> {
     }
 
     fn record(&mut self, pass: u32, pass_start_ns: u64, item: &Item) -> Result<(), End> {
-        let answer = match self.asker.ask(self.client, item.record) {
+        let answer = match self.asker.ask(self.client, item) {
             Err(AskError::Host(e)) => return Err(End::Host(e)),
             Err(AskError::Record(failure)) => Err(failure.to_string()),
             Ok(answer) => Ok(answer),
@@ -111,7 +111,8 @@ impl Passes<'_, '_> {
             Err(_) => watch.mark(Phase::Between, pass_start_ns, now_ns()),
         }
         let gold = self.asker.gold(item.record);
-        note(self.context.journal, self.eyes.case(), pass, item, &gold, &answer, self.answers).map_err(End::Journal)?;
+        let gold = gold.as_deref();
+        note(self.context.journal, self.eyes.case(), pass, item, gold, &answer, self.answers).map_err(End::Journal)?;
         self.eyes.pump(self.context, self.client.take_power()).map_err(End::Journal)?;
         if let (Some(sustained), Ok(answer)) = (&mut self.answers.sustained, &answer)
             && pass > 0
@@ -129,7 +130,7 @@ fn note(
     case: &str,
     pass: u32,
     item: &Item,
-    gold: &str,
+    gold: Option<&str>,
     answer: &Result<Answer, String>,
     answers: &mut Answers,
 ) -> Result<(), JournalError> {
@@ -139,7 +140,7 @@ fn note(
         let itl = sample.itl_ms();
         row = SampleRow {
             status: "ok",
-            correct: Some(answer.judgement.correct),
+            correct: answer.language.is_none().then_some(answer.judgement.correct),
             score: Some(answer.score),
             prompt_tokens: Some(sample.prompt_tokens),
             cached_tokens: Some(sample.cached_tokens),
@@ -153,7 +154,7 @@ fn note(
             ..row
         };
     } else {
-        row.correct = Some(false);
+        row.correct = gold.is_some().then_some(false);
     }
     journal.sample(&row)?;
     let cold = !answers.warm;
@@ -178,9 +179,10 @@ fn note(
         journal.prediction(&Prediction {
             case,
             id: &item.id,
-            prediction: answer.as_ref().ok().map(|a| a.prediction.as_str()),
+            prediction: answer.as_ref().ok().and_then(|a| a.prediction.as_deref()),
             gold,
-            correct: answer.as_ref().is_ok_and(|a| a.judgement.correct),
+            correct: row.correct,
+            language: answer.as_ref().ok().and_then(|a| a.language),
             scores: answer.as_ref().ok().and_then(|a| a.option_scores.clone()),
             error: answer.as_ref().err().map(String::as_str),
         })?;

@@ -2,6 +2,7 @@
 //! cases are chosen. It must not start anything.
 
 use super::ask::{Asker, need};
+use super::scenario::{Item, stem};
 use crate::job::{CaseRef, Job, Task};
 use crate::pattern::fits;
 use crate::problem::Problem;
@@ -31,15 +32,18 @@ impl Plan {
             let found: u64 = task.datasets.iter().map(|path| checked.check(path, need)).sum();
             records.push(found.min(task.limit.unwrap_or(u64::MAX)));
             if let Some(shots) = &task.shots {
-                let there = checked.check(&shots.from, need);
-                if there < shots.n as u64 && checked.sound(&shots.from, need) {
-                    let what = format!("the task \"{}\" wants {} examples, this file has {there}", task.name, shots.n);
-                    checked.problems.push(Problem::new(&shots.from, 0, what, "lower shots.n, or add records"));
+                for from in &shots.from {
+                    let there = checked.check(from, need);
+                    if there < shots.n as u64 && checked.sound(from, need) {
+                        let what =
+                            format!("the task \"{}\" wants {} examples, this file has {there}", task.name, shots.n);
+                        checked.problems.push(Problem::new(from, 0, what, "lower shots.n, or add records"));
+                    }
                 }
             }
         }
         if checked.problems.is_empty() {
-            checked.problems.extend(job.tasks.iter().filter_map(|task| first_prompt(&job, task).err()));
+            checked.problems.extend(job.tasks.iter().filter_map(|task| first_prompts(&job, task).err()));
         }
         if !checked.problems.is_empty() {
             return Err(checked.problems);
@@ -95,14 +99,17 @@ impl Checked {
     }
 }
 
-/// Renders the first record's prompt, so that a template that cannot be filled is found now.
-fn first_prompt(job: &Job, task: &Task) -> Result<(), Problem> {
+/// Renders the prompt of each file's first record, so that a template that cannot be filled and a subject without
+/// examples are found now.
+fn first_prompts(job: &Job, task: &Task) -> Result<(), Problem> {
     let asker = Asker::new(task, job.timeout)?;
-    let mut reader = Reader::open(&task.datasets[0], need(&task.method))?;
-    if let Some(record) = reader.next()? {
-        asker.question(&record).map_err(|e| {
+    for path in &task.datasets {
+        let stem = stem(path);
+        let mut reader = Reader::open(path, need(&task.method))?;
+        let Some(record) = reader.next()? else { continue };
+        asker.seen(&Item::new(&record, &stem, task.datasets.len() > 1)).map_err(|e| {
             let what = format!("the prompt of task \"{}\" cannot be rendered: {e}", task.name);
-            Problem::new(&job.path, task.line, what, "mend the template")
+            Problem::new(&job.path, task.line, what, "mend the template or the examples")
         })?;
     }
     Ok(())

@@ -5,6 +5,7 @@ use crate::job::Task;
 use crate::problem::Problem;
 use crate::testenv::dataset::{Need, Reader, Record};
 use std::ops::ControlFlow;
+use std::path::Path;
 
 /// A record with the id and the subject that the results have for it.
 pub struct Item<'r> {
@@ -15,6 +16,20 @@ pub struct Item<'r> {
     pub subject: &'r str,
 }
 
+impl<'r> Item<'r> {
+    /// `record` of a file whose [`stem`] is given, which is one of `several` or the task's only one.
+    pub fn new(record: &'r Record<'r>, stem: &'r str, several: bool) -> Item<'r> {
+        let id = if several { format!("{stem}:{}", record.id) } else { record.id.to_owned() };
+        let subject = if record.subject.is_empty() && several { stem } else { record.subject };
+        Item { record, id, subject }
+    }
+}
+
+/// The file's name without its folder and extension: the subject of its records.
+pub fn stem(path: &Path) -> String {
+    path.file_stem().map_or(String::new(), |s| s.to_string_lossy().into_owned())
+}
+
 /// One pass over the records of `task`, in the order of its files, until `each` breaks.
 pub fn single_stream<B>(
     task: &Task,
@@ -23,15 +38,12 @@ pub fn single_stream<B>(
 ) -> Result<ControlFlow<B>, Problem> {
     let mut left = task.limit.unwrap_or(u64::MAX);
     for path in &task.datasets {
-        let stem = path.file_stem().map_or(String::new(), |s| s.to_string_lossy().into_owned());
-        let several = task.datasets.len() > 1;
+        let stem = stem(path);
         let mut reader = Reader::open(path, need)?;
         while left > 0 {
             let Some(record) = reader.next()? else { break };
             left -= 1;
-            let id = if several { format!("{stem}:{}", record.id) } else { record.id.to_owned() };
-            let subject = if record.subject.is_empty() && several { stem.as_str() } else { record.subject };
-            if let ControlFlow::Break(value) = each(&Item { record: &record, id, subject }) {
+            if let ControlFlow::Break(value) = each(&Item::new(&record, &stem, task.datasets.len() > 1)) {
                 return Ok(ControlFlow::Break(value));
             }
         }

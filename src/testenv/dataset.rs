@@ -4,13 +4,14 @@
 //!
 //! A record is `{"question", "answer"}` and, optionally, `id`, `choices`, `subject`, `context`; other fields are
 //! ignored, but have to be JSON. Text is UTF-8, with or without a byte order mark; lines end in LF or CRLF; blank
-//! lines are skipped.
+//! lines are skipped. Where only text is needed, a `.txt` file is one record.
 //!
 //! A line is accepted exactly if serde_json accepts it: `json_line` finds its fields in one strict pass, as `check`
 //! has to go over gigabytes; serde-json-core reads the indices among the answers; heapless holds what a record has
 //! several of. Nothing is allocated per record once the buffers have grown to the longest line.
 
 mod check;
+mod document;
 mod lines;
 mod record;
 #[cfg(test)]
@@ -107,6 +108,13 @@ pub struct Record<'a> {
     pub gold: Option<usize>,
 }
 
+/// A file that is one record, if it is.
+enum Document {
+    None,
+    Whole(String),
+    HandedOut(String),
+}
+
 /// Reads the records of a dataset one after the other.
 pub struct Reader<R> {
     path: PathBuf,
@@ -117,6 +125,7 @@ pub struct Reader<R> {
     rest: Range<usize>,
     /// Number of the first line in `rest`.
     line: u64,
+    document: Document,
 }
 
 impl Reader<File> {
@@ -125,7 +134,12 @@ impl Reader<File> {
     /// # Errors
     /// The file cannot be opened. What is wrong in it is told by [`Reader::next`].
     pub fn open(path: &Path, need: Need) -> Result<Reader<File>, Problem> {
-        Ok(Reader::new(open(path)?, path, need))
+        let mut reader = Reader::new(open(path)?, path, need);
+        if document::is_one(path, need) {
+            let text = document::read(path)?;
+            reader.document = Document::Whole(text);
+        }
+        Ok(reader)
     }
 }
 
@@ -139,6 +153,7 @@ impl<R: Read> Reader<R> {
             block: Vec::new(),
             rest: 0..0,
             line: 1,
+            document: Document::None,
         }
     }
 
@@ -149,6 +164,18 @@ impl<R: Read> Reader<R> {
     /// After a failure to read there is nothing more.
     #[allow(clippy::should_implement_trait)]
     pub fn next(&mut self) -> Result<Option<Record<'_>>, Problem> {
+        match std::mem::replace(&mut self.document, Document::None) {
+            Document::None => {}
+            Document::Whole(text) => {
+                self.document = Document::HandedOut(text);
+                let Document::HandedOut(text) = &self.document else { return Ok(None) };
+                return Ok(Some(document::record(text)));
+            }
+            handed_out => {
+                self.document = handed_out;
+                return Ok(None);
+            }
+        }
         let (line, number) = loop {
             if self.rest.is_empty() {
                 match self.lines.next_block(&mut self.block) {

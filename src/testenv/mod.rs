@@ -1,9 +1,11 @@
 //! The test environment: where questions come from, how they are put, and how answers are judged.
 //! Nothing here starts processes or knows of backends.
 
+pub mod choice;
 pub mod dataset;
 pub mod extract;
 mod json_line;
 mod json_text;
 pub mod metric;
 pub mod prompt;
+pub mod windows;

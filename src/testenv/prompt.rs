@@ -1,8 +1,15 @@
 //! From a record to the text that a model sees: Jinja templates for question and answer, examples before it.
-//! It owns the default templates; it must not know backends or chat formats.
+//! It owns the default templates; it must not know backends or how a chat is written.
+//! Its parts: `examples` are the shots, `style` the prompts that other tools use, `chat` a model's own template.
+
+pub mod chat;
+pub mod examples;
+pub mod style;
 
 use super::dataset::Record;
 use crate::job::{Method, Options, PromptSpec};
+use chat::{Role, Turn};
+use examples::{Example, Examples};
 use minijinja::syntax::SyntaxConfig;
 use minijinja::{Environment, context};
 
@@ -11,7 +18,7 @@ pub fn letter(option: usize) -> char {
     (b'A' + option as u8) as char
 }
 
-/// The prompt of a method where the job gives none. A template sees `question`, `context`, `subject`,
+/// The prompt of a method where the job gives none. A template sees `question`, `context`, `subject`, `subject_name`,
 /// `choices` (a list of `letter` and `text`), and in the answer also `answer`, `letter` and `text`.
 pub fn defaults(method: &Method) -> PromptSpec {
     let context = "{% if context %}{{ context }}\n{% endif %}";
@@ -20,53 +27,118 @@ pub fn defaults(method: &Method) -> PromptSpec {
             ("{{ question }}\n{% for c in choices %}{{ c.letter }}. {{ c.text }}\n{% endfor %}Answer:", " {{ letter }}")
         }
         Method::Choice(Options::Text) => ("{{ question }}\nAnswer:", " {{ text }}"),
-        Method::Generate { .. } => ("{{ question }}\nAnswer:", " {{ answer }}"),
+        Method::Generate { .. } | Method::Perplexity(_) => ("{{ question }}\nAnswer:", " {{ answer }}"),
     };
     PromptSpec {
         question: format!("{context}{question}"),
         answer: answer.to_owned(),
         separator: "\n\n".to_owned(),
-        prefix: String::new(),
+        ..PromptSpec::default()
     }
 }
 
-/// Compiled templates of a task, and its examples once they are rendered.
+/// Compiled templates of a task, and its examples.
 pub struct Prompt {
     templates: Environment<'static>,
-    separator: String,
-    /// Prefix and examples: the same before each question.
-    head: String,
+    spec: PromptSpec,
+    examples: Examples,
 }
 
 impl Prompt {
     /// Compiles the templates. The error is minijinja's, in words.
     pub fn compile(spec: &PromptSpec) -> Result<Prompt, String> {
         let mut templates = Environment::new();
+        templates.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
         let syntax = SyntaxConfig::builder().keep_trailing_newline(true).build();
         templates.set_syntax(syntax.map_err(|e| in_words(&e))?);
-        for (name, source) in [("question", &spec.question), ("answer", &spec.answer)] {
-            templates.add_template_owned(name, source.clone()).map_err(|e| in_words(&e))?;
+        let parts = [
+            ("question", &spec.question),
+            ("answer", &spec.answer),
+            ("prefix", &spec.prefix),
+            ("system", &spec.system),
+            ("unconditional", &spec.unconditional),
+        ];
+        for (name, source) in parts {
+            let told = |e| format!("{name}: {}", in_words(&e));
+            templates.add_template_owned(name, source.clone()).map_err(told)?;
         }
-        Ok(Prompt { templates, separator: spec.separator.clone(), head: spec.prefix.clone() })
+        Ok(Prompt { templates, spec: spec.clone(), examples: Examples::none() })
     }
 
-    /// Appends an answered example to what comes before each question.
-    pub fn add_example(&mut self, record: &Record) -> Result<(), String> {
-        let mut example = self.render("question", record, None)?;
-        example += &self.render("answer", record, record.gold)?;
-        self.head += &example;
-        self.head += &self.separator;
-        Ok(())
+    /// Puts `examples` before each question.
+    pub fn set_examples(&mut self, examples: Examples) {
+        self.examples = examples;
     }
 
-    /// What the model sees for `record`.
-    pub fn question(&self, record: &Record) -> Result<String, String> {
-        Ok(format!("{}{}", self.head, self.render("question", record, None)?))
+    /// `record` as an example.
+    pub fn example(&self, record: &Record) -> Result<Example, String> {
+        let question = self.render("question", record, None)?;
+        let answer = self.render("answer", record, record.gold)?;
+        Ok(Example { question, answer })
+    }
+
+    /// What a model without a chat sees for `record`.
+    pub fn text(&self, record: &Record) -> Result<String, String> {
+        let question = self.render("question", record, None)?;
+        let mut text = self.head(record)?;
+        if !text.is_empty() && self.spec.prefix.is_empty() {
+            text += &self.spec.separator;
+        }
+        text += &self.shots(record, &question)?;
+        Ok(text + &question)
+    }
+
+    /// The same as a conversation: system, examples as turns of their own (or in one with the question), question.
+    /// As lm-eval's `fewshot_context`; an answer of the assistant has no white space before it.
+    pub fn turns(&self, record: &Record, shots_as_turns: bool) -> Result<Vec<Turn>, String> {
+        let question = self.render("question", record, None)?;
+        let head = self.head(record)?;
+        let mut turns = Vec::new();
+        if !head.is_empty() {
+            turns.push(Turn::new(Role::System, head));
+        }
+        if !shots_as_turns {
+            turns.push(Turn::new(Role::User, self.shots(record, &question)? + &question));
+            return Ok(turns);
+        }
+        for example in self.examples.of(record, &question)? {
+            turns.push(Turn::new(Role::User, example.question.clone()));
+            turns.push(Turn::new(Role::Assistant, example.answer.trim_start()));
+        }
+        turns.push(Turn::new(Role::User, question));
+        Ok(turns)
     }
 
     /// The text that stands for each option of `record`, in their order.
     pub fn options(&self, record: &Record) -> Result<Vec<String>, String> {
         (0..record.choices.len()).map(|i| self.render("answer", record, Some(i))).collect()
+    }
+
+    /// The context in which options are scored without their question.
+    pub fn unconditional(&self, record: &Record) -> Result<String, String> {
+        self.render("unconditional", record, None)
+    }
+
+    /// System prompt and prefix: the separator comes between them unless there is white space already.
+    fn head(&self, record: &Record) -> Result<String, String> {
+        let system = self.render("system", record, None)?;
+        let prefix = self.render("prefix", record, None)?;
+        let apart = system.is_empty()
+            || prefix.is_empty()
+            || system.ends_with(char::is_whitespace)
+            || prefix.starts_with(char::is_whitespace);
+        let between = if apart { "" } else { &self.spec.separator };
+        Ok(system + between + &prefix)
+    }
+
+    fn shots(&self, record: &Record, question: &str) -> Result<String, String> {
+        let mut text = String::new();
+        for example in self.examples.of(record, question)? {
+            text += &example.question;
+            text += &example.answer;
+            text += &self.spec.separator;
+        }
+        Ok(text)
     }
 
     fn render(&self, template: &str, record: &Record, option: Option<usize>) -> Result<String, String> {
@@ -76,10 +148,13 @@ impl Prompt {
             .enumerate()
             .map(|(i, text)| context! { letter => letter(i).to_string(), text })
             .collect();
+        let named = self.spec.subject_names.iter().find(|(subject, _)| subject == record.subject);
+        let subject_name = named.map_or_else(|| record.subject.replace('_', " "), |(_, name)| name.clone());
         let values = context! {
             question => record.question,
             context => record.context,
             subject => record.subject,
+            subject_name,
             answer => record.answer,
             letter => option.map(|i| letter(i).to_string()),
             text => option.and_then(|i| record.choices.get(i)),

@@ -8,10 +8,12 @@ mod conform;
 mod faults;
 #[cfg(feature = "llama")]
 mod llama;
+mod methods;
 #[cfg(feature = "llama")]
 mod ort;
 mod plugins;
 mod probe;
+mod prompts;
 mod rank;
 mod real;
 mod resume;

@@ -52,6 +52,8 @@ impl Backend for Session {
             quantization: EbStr::new(&self.header.quantization),
             description: EbStr::new(&self.description),
             chat_template: EbStr::new(self.tokenizer.template()),
+            bos_text: EbStr::new(self.tokenizer.bos_eos_text().0),
+            eos_text: EbStr::new(self.tokenizer.bos_eos_text().1),
         }
     }
 

@@ -85,7 +85,7 @@ impl Session {
         let pinned = Pinned::new(&options.affinity, options.threads.is_none())?;
         let model = load_model(path, &options, &log)?;
         let n_ctx = context_length(&header, &options);
-        let tokenizer = Tokenizer::new(&model, options.chat_template)?;
+        let tokenizer = Tokenizer::new(&model)?;
         let (n_batch, n_ubatch) = (options.n_batch, options.n_ubatch);
         let n_rows = output_rows(tokenizer.n_vocab() as u64, n_batch, n_ubatch);
         let context = new_context(&model, &options, n_ctx as u32, n_rows, &abort, &pinned, &log)?;

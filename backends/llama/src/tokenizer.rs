@@ -7,7 +7,7 @@ use crate::probe::text;
 use crate::session::Model;
 use edgebench_plugin::request::in_vocabulary;
 use llama_cpp_sys_2 as sys;
-use std::ffi::{CString, c_char};
+use std::ffi::c_char;
 use std::ptr::{NonNull, null};
 
 /// The vocabulary of an open model. It must not outlive the model: both live in the session.
@@ -15,17 +15,17 @@ pub struct Tokenizer {
     vocab: NonNull<sys::llama_vocab>,
     n_vocab: usize,
     /// The model's template as llama.cpp hands it out, if it has one.
-    template: Option<CString>,
-    wrap: bool,
+    template: String,
+    bos_text: String,
+    eos_text: String,
 }
 
 impl Tokenizer {
-    /// `wrap`: [`Tokenizer::prompt`] applies the chat template.
+    /// The vocabulary of `model`.
     ///
     /// # Errors
-    /// `EB_ERR_UNSUPPORTED` if the template is wanted but missing or not known to llama.cpp, or if there is no
-    /// tokenizer in the file.
-    pub fn new(model: &Model, wrap: bool) -> Result<Tokenizer, Failure> {
+    /// `EB_ERR_UNSUPPORTED` if there is no tokenizer in the file.
+    pub fn new(model: &Model) -> Result<Tokenizer, Failure> {
         // SAFETY: the model is alive; the vocabulary belongs to it.
         let (vocab, kind, n_vocab, template) = unsafe {
             let vocab = sys::llama_model_get_vocab(model.as_ptr()).cast_mut();
@@ -36,12 +36,10 @@ impl Tokenizer {
         if kind == sys::LLAMA_VOCAB_TYPE_NONE {
             return Err(Failure::unsupported("the model file holds no tokenizer: convert the model together with it"));
         }
-        let template = if template.is_empty() { None } else { CString::new(template).ok() };
-        let tokenizer = Tokenizer { vocab, n_vocab: usize::try_from(n_vocab).unwrap_or(0), template, wrap };
-        if wrap {
-            // Better now than in the middle of a run.
-            tokenizer.apply_template("x")?;
-        }
+        let n_vocab = usize::try_from(n_vocab).unwrap_or(0);
+        let mut tokenizer = Tokenizer { vocab, n_vocab, template, bos_text: String::new(), eos_text: String::new() };
+        let (bos, eos) = tokenizer.bos_eos();
+        (tokenizer.bos_text, tokenizer.eos_text) = (tokenizer.written(bos), tokenizer.written(eos));
         Ok(tokenizer)
     }
 
@@ -52,7 +50,21 @@ impl Tokenizer {
 
     /// The chat template, or empty.
     pub fn template(&self) -> &str {
-        self.template.as_ref().and_then(|t| t.to_str().ok()).unwrap_or("")
+        &self.template
+    }
+
+    /// How BOS and EOS are written in text; empty where there is none.
+    pub fn bos_eos_text(&self) -> (&str, &str) {
+        (&self.bos_text, &self.eos_text)
+    }
+
+    /// A token as the vocabulary spells it.
+    fn written(&self, token: i32) -> String {
+        if self.check(&[token]).is_err() {
+            return String::new();
+        }
+        // SAFETY: the vocabulary is alive and has this token; its text lives as long.
+        unsafe { text(sys::llama_vocab_get_text(self.vocab.as_ptr(), token)) }
     }
 
     /// Beginning-of-sequence and end-of-sequence tokens, -1 where there is none.
@@ -96,19 +108,11 @@ impl Tokenizer {
         Ok(n.unsigned_abs() as usize)
     }
 
-    /// The tokens of a request's text, wrapped in the chat template if the session says so.
+    /// The tokens of a request's text.
     ///
     /// # Errors
-    /// As [`Tokenizer::tokenize`] and [`Tokenizer::new`].
+    /// As [`Tokenizer::tokenize`].
     pub fn prompt(&self, text: &[u8], parse: bool) -> Result<Vec<i32>, Failure> {
-        let wrapped;
-        let (text, parse) = if self.wrap {
-            let content = std::str::from_utf8(text).map_err(|_| Failure::invalid("the text is not UTF-8"))?;
-            wrapped = self.apply_template(content)?;
-            (wrapped.as_slice(), true)
-        } else {
-            (text, parse)
-        };
         // A token is rarely shorter than a byte: one pass nearly always.
         let mut tokens = vec![0; text.len() + 8];
         let n = self.tokenize(text, true, parse, &mut tokens)?;
@@ -118,36 +122,6 @@ impl Tokenizer {
         }
         tokens.truncate(n);
         Ok(tokens)
-    }
-
-    fn apply_template(&self, content: &str) -> Result<Vec<u8>, Failure> {
-        let Some(template) = &self.template else {
-            return Err(Failure::unsupported(
-                "the model has no chat template: set chat_template = false, and write the format into the prompt",
-            ));
-        };
-        let content = CString::new(content)
-            .map_err(|_| Failure::invalid("the text contains a NUL, which no chat template can carry"))?;
-        let message = sys::llama_chat_message { role: c"user".as_ptr(), content: content.as_ptr() };
-        let mut out = vec![0u8; content.as_bytes().len() * 2 + 1024];
-        loop {
-            let room = i32::try_from(out.len()).map_err(|_| Failure::invalid("the text is too long"))?;
-            // SAFETY: the strings are NUL-terminated, and the buffer has the length that is passed.
-            let n = unsafe {
-                sys::llama_chat_apply_template(template.as_ptr(), &message, 1, true, out.as_mut_ptr().cast(), room)
-            };
-            let Ok(n) = usize::try_from(n) else {
-                return Err(Failure::unsupported(
-                    "llama.cpp does not know this model's chat template: set chat_template = false, and write the \
-                     format into the prompt",
-                ));
-            };
-            if n <= out.len() {
-                out.truncate(n);
-                return Ok(out);
-            }
-            out.resize(n, 0);
-        }
     }
 
     /// Writes the text of `tokens` to `out` and returns its length in bytes; if that is more than `out` holds, its

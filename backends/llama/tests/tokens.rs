@@ -75,19 +75,14 @@ fn text_that_is_not_utf8_is_refused() {
 }
 
 #[test]
-fn a_chat_template_is_applied_or_its_absence_is_told() {
-    let plain = Session::demo(&[]);
-    let has_template = plain.info().chat_template.len > 0;
-    let prompt_tokens = |session: &Session| session.generate(&[ask("hello", 1)]).1[0].prompt_tokens;
-    let without = prompt_tokens(&plain);
-    drop(plain);
-    let wrapped = Session::open(&common::model(), &[("chat_template", "true"), ("threads", "1")]);
-    match wrapped {
-        Ok(session) => assert!(has_template && prompt_tokens(&session) > without),
-        Err(error) => {
-            assert!(!has_template);
-            assert_eq!(error.code, EB_ERR_UNSUPPORTED);
-            assert!(error.message.contains("chat template") && error.message.contains("false"), "{}", error.message);
+fn bos_and_eos_are_spelt_as_the_tokenizer_reads_them() {
+    let session = Session::demo(&[]);
+    let info = session.info();
+    for (token, written) in [(info.bos_token, info.bos_text), (info.eos_token, info.eos_text)] {
+        let written = unsafe { written.to_string_lossy() };
+        assert_eq!(token >= 0, !written.is_empty());
+        if token >= 0 {
+            assert_eq!(session.tokenize(&written, EB_TOKENIZE_PARSE_SPECIAL).unwrap(), [token], "{written}");
         }
     }
 }

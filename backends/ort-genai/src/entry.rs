@@ -63,6 +63,8 @@ impl Backend for Session {
             quantization: EbStr::EMPTY,
             description: EbStr::new(&self.name),
             chat_template: EbStr::new(&folder.chat_template),
+            bos_text: EbStr::new(&folder.bos_text),
+            eos_text: EbStr::new(&folder.eos_text),
         }
     }
 

@@ -29,6 +29,9 @@ pub struct Folder {
     /// Name of the logits among the model's outputs.
     pub logits: String,
     pub chat_template: String,
+    /// BOS and EOS as they are written in text.
+    pub bos_text: String,
+    pub eos_text: String,
     /// Control tokens as they are written in text.
     pub special_tokens: Vec<String>,
     /// Their numbers, BOS and those that end an answer included.
@@ -94,9 +97,12 @@ struct AddedToken {
     special: bool,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, Default)]
+#[serde(default)]
 struct TokenizerConfig {
-    chat_template: Option<serde_json::Value>,
+    chat_template: serde_json::Value,
+    bos_token: serde_json::Value,
+    eos_token: serde_json::Value,
 }
 
 impl Folder {
@@ -143,6 +149,7 @@ impl Folder {
             None => Vec::new(),
         };
         let special = special_tokens(path);
+        let tokenizer = tokenizer_config(path);
         Ok(Folder {
             architecture: model.kind,
             context_length: model.context_length,
@@ -153,7 +160,9 @@ impl Folder {
             kv_bytes_per_token: 2 * 4 * decoder.num_hidden_layers * decoder.num_key_value_heads * decoder.head_size,
             weights_bytes: weights_bytes(path),
             logits: model.decoder.outputs.logits.unwrap_or_else(|| "logits".to_owned()),
-            chat_template: chat_template(path),
+            bos_text: token_text(&tokenizer.bos_token),
+            eos_text: token_text(&tokenizer.eos_token),
+            chat_template: chat_template(path, tokenizer.chat_template),
             special_tokens: special.into_iter().map(|t| t.content).filter(|c| !c.is_empty()).collect(),
             path: path.to_path_buf(),
         })
@@ -182,16 +191,24 @@ fn weights_bytes(folder: &Path) -> u64 {
     onnx.filter_map(|f| fs::metadata(f.path()).ok()).filter(|m| m.is_file()).map(|m| m.len()).sum()
 }
 
+fn tokenizer_config(folder: &Path) -> TokenizerConfig {
+    let config = fs::read(folder.join("tokenizer_config.json")).unwrap_or_default();
+    serde_json::from_slice(&config).unwrap_or_default()
+}
+
+/// `"<s>"`, or `{"content": "<s>", …}`.
+fn token_text(token: &serde_json::Value) -> String {
+    token.as_str().or(token["content"].as_str()).unwrap_or_default().to_owned()
+}
+
 /// Of a file of its own, or of tokenizer_config.json: one, or the default one of several.
-fn chat_template(folder: &Path) -> String {
+fn chat_template(folder: &Path, configured: serde_json::Value) -> String {
     if let Ok(text) = fs::read_to_string(folder.join("chat_template.jinja")) {
         return text;
     }
-    let config = fs::read(folder.join("tokenizer_config.json")).unwrap_or_default();
-    let template = serde_json::from_slice::<TokenizerConfig>(&config).ok().and_then(|c| c.chat_template);
-    match template {
-        Some(serde_json::Value::String(text)) => text,
-        Some(serde_json::Value::Array(all)) => {
+    match configured {
+        serde_json::Value::String(text) => text,
+        serde_json::Value::Array(all) => {
             let named = |name: &str| all.iter().find(|t| t["name"] == name).or(all.first());
             named("default").and_then(|t| t["template"].as_str()).unwrap_or_default().to_owned()
         }

@@ -99,6 +99,8 @@ mod tests {
             quantization: EbStr::EMPTY,
             description: EbStr::EMPTY,
             chat_template: EbStr::EMPTY,
+            bos_text: EbStr::EMPTY,
+            eos_text: EbStr::EMPTY,
         };
         // SAFETY: 12 bytes, as the struct says.
         assert_eq!(unsafe { write_sized(small.as_mut_ptr().cast(), &info) }, 12);

@@ -311,6 +311,8 @@ impl Session<'_> {
                 ("quantization", bytes(i.quantization)),
                 ("description", bytes(i.description)),
                 ("chat_template", bytes(i.chat_template)),
+                ("bos_text", bytes(i.bos_text)),
+                ("eos_text", bytes(i.eos_text)),
             ],
             struct_size_kept: i.struct_size == size::<EbInfo>(newer),
         })

@@ -7,7 +7,7 @@
 
 use super::lines::{BLOCK, Block, Lines, split_line};
 use super::record::{Parser, too_long};
-use super::{Need, open, unreadable};
+use super::{Need, document, open, unreadable};
 use crate::problem::Problem;
 use std::io::Read;
 use std::path::Path;
@@ -62,6 +62,9 @@ pub fn check(path: &Path, need: Need) -> Summary {
 
 /// [`check`] on at most so many threads; small files take one.
 pub fn check_on(path: &Path, need: Need, threads: usize) -> Summary {
+    if document::is_one(path, need) {
+        return check_document(path);
+    }
     let file = match open(path) {
         Ok(file) => file,
         Err(problem) => return Summary { problems: vec![problem], n_problems: 1, ..Summary::default() },
@@ -70,6 +73,13 @@ pub fn check_on(path: &Path, need: Need, threads: usize) -> Summary {
     let blocks = file.metadata().map_or(0, |meta| meta.len()) / (4 * BLOCK as u64);
     let threads = threads.clamp(1, usize::try_from(blocks).unwrap_or(usize::MAX).max(1));
     check_source(file, path, need, threads)
+}
+
+fn check_document(path: &Path) -> Summary {
+    match document::read(path) {
+        Ok(text) => Summary { records: 1, bytes: text.len() as u64, ..Summary::default() },
+        Err(problem) => Summary { problems: vec![problem], n_problems: 1, ..Summary::default() },
+    }
 }
 
 /// Checks what `source` gives.

@@ -1,0 +1,88 @@
+//! A whole text put to a host: tokenised there, cut into windows here, each window scored by a call of its own, so
+//! that the job's timeout is per window and any backend with `eb.score` can do it. It must not know of files.
+
+use super::{Answer, AskError, Asker, one, sort};
+use crate::backend::client::{Client, HostError};
+use crate::backend::wire::{Control, Failure, FailureKind, ScoreInput, ScorePrompt};
+use crate::job::{WindowScheme, Windows};
+use crate::testcase::timing::Sample;
+use crate::testenv::dataset::Record;
+use crate::testenv::metric::{Judgement, Language};
+use crate::testenv::windows::{llama_cpp, rolling, words};
+
+impl Asker<'_> {
+    /// Log-likelihood of the record's text. The sample has the evaluated tokens of all windows as its prompt and the
+    /// time of all calls as its prefill.
+    pub(super) fn perplexity(
+        &self,
+        client: &mut Client,
+        record: &Record,
+        windows: &Windows,
+    ) -> Result<Answer, AskError> {
+        let refuse = |kind, what: &str| Err(sort(Failure::new(kind, what)));
+        let opened = &self.opened;
+        let size = windows.window.unwrap_or(opened.n_ctx) as usize;
+        let control = |add| Control { add, parse: false };
+        let (text, windows) = match windows.scheme {
+            WindowScheme::Rolling => {
+                let Some(prefix) = opened.bos_token.or(opened.eos_token) else {
+                    let what = "the model has neither BOS nor EOS, so that nothing stands before the first token";
+                    return refuse(FailureKind::Unsupported, what);
+                };
+                let tokens = tokens(client.tokenize(record.question, control(false), self.timeout))?;
+                let stride = windows.stride.map_or(size, |s| s as usize);
+                (record.question, rolling(&tokens, prefix, size, stride))
+            }
+            WindowScheme::LlamaCpp => {
+                // As it reads files.
+                let text = record.question.strip_suffix('\n').unwrap_or(record.question);
+                let tokens = tokens(client.tokenize(text, control(true), self.timeout))?;
+                let adds_bos = tokens.first().copied().filter(|&first| Some(first) == opened.bos_token);
+                (text, llama_cpp(&tokens, adds_bos, size))
+            }
+        };
+        if windows.is_empty() {
+            return refuse(FailureKind::Invalid, "the text is shorter than one window; set windows.size lower");
+        }
+        let mut language = Language { bytes: text.len() as u64, words: words(text), ..Language::default() };
+        let mut sample = Sample::default();
+        let mut busy_ns = 0;
+        for window in windows {
+            let evaluated = u32::try_from(window.evaluated()).unwrap_or(u32::MAX);
+            language.tokens += window.scored.len() as u64;
+            let input = ScoreInput::Tokens { context: window.context, continuation: window.scored };
+            let scoring = one(client.score(vec![ScorePrompt { id: 0, input }], self.timeout))?;
+            if let Some(failure) = scoring.failure {
+                return Err(sort(failure));
+            }
+            let [score] = scoring.scores[..] else {
+                let what = format!("{} scores for one continuation", scoring.scores.len());
+                return Err(AskError::Host(HostError::Violation(what)));
+            };
+            language.logprob += score.logprob;
+            sample.prompt_tokens = sample.prompt_tokens.saturating_add(evaluated);
+            sample.cached_tokens += scoring.cached_tokens;
+            busy_ns += scoring.done_ns;
+            if sample.start_ns == 0 {
+                sample.start_ns = scoring.start_ns;
+            }
+            sample.done_ns = scoring.start_ns + scoring.done_ns - sample.start_ns;
+        }
+        sample.prefill_ns = Some(busy_ns);
+        Ok(Answer {
+            sample,
+            prediction: None,
+            judgement: Judgement { language, ..Judgement::default() },
+            option_scores: None,
+            language: Some(language),
+            score: language.logprob,
+        })
+    }
+}
+
+fn tokens(answer: Result<Vec<i32>, HostError>) -> Result<Vec<i32>, AskError> {
+    match answer {
+        Err(HostError::Failed(failure)) => Err(sort(failure)),
+        other => other.map_err(AskError::Host),
+    }
+}
