@@ -73,20 +73,24 @@ const LIFE: &[Mutant] = &[
 ];
 
 const TOKENS: &[Mutant] = &[
-    ("tokenize-round-trip", "(int32_t)(unsigned char)text.ptr[i - bos]", "(int32_t)(text.ptr[i - bos] & 127)"),
-    ("tokenize-capacity", "i < *n_tokens && i < capacity", "i < *n_tokens && i < capacity + (tokens != NULL)"),
+    ("tokenize-round-trip", "int32_t token = (unsigned char)text.ptr[i];", "int32_t token = text.ptr[i] & 127;"),
+    (
+        "tokenize-capacity",
+        "if (n < capacity) tokens[n] = token;",
+        "if (n < capacity + (tokens != NULL)) tokens[n] = token;",
+    ),
     ("tokenize-capacity", "return *n_tokens <= capacity ? EB_OK :", "return 1 ? EB_OK :"),
     (
         "tokenize-capacity",
-        "    *n_tokens = text.len + bos;",
-        "    *n_tokens = text.len + bos; if (*n_tokens > capacity) { *n_tokens = capacity + 1; }",
+        "    *n_tokens = tokenize(text, flags, tokens, capacity);",
+        "    *n_tokens = tokenize(text, flags, tokens, capacity); if (*n_tokens > capacity) { *n_tokens = capacity + 1; }",
     ),
     ("detokenize-capacity", "if (*length < capacity) text[*length]", "if (*length <= capacity && text) text[*length]"),
-    ("tokenize-special", "(flags & EB_TOKENIZE_ADD_SPECIAL) ? 1 : 0", "1"),
+    ("tokenize-special", "    if (flags & EB_TOKENIZE_ADD_SPECIAL) {", "    if (1) {"),
     (
         "tokenize-bounds",
-        "    *n_tokens = text.len + bos;",
-        "    if (text.len == 5) text.len = strlen(text.ptr) > 12 ? 6 : 5; *n_tokens = text.len + bos;",
+        "    *n_tokens = tokenize(text, flags, tokens, capacity);",
+        "    if (text.len == 5) text.len = strlen(text.ptr) > 12 ? 6 : 5; *n_tokens = tokenize(text, flags, tokens, capacity);",
     ),
 ];
 
@@ -109,8 +113,8 @@ const CALLS: &[Mutant] = &[
     ("stop-string", "        if (stopped(r, tail, in_tail)) {", "        if (0) {"),
     (
         "deterministic",
-        "    uint64_t state = m->seed;\n    size_t n = r",
-        "    uint64_t state = m->seed + m->calls;\n    size_t n = r",
+        "    uint64_t state = m->seed;\n    uint64_t flags",
+        "    uint64_t state = m->seed + m->calls;\n    uint64_t flags",
     ),
     ("deterministic-session", "    m->seed = 1;", "    { static int k; m->seed = 1 + k++; }"),
     ("deterministic-process", "    m->seed = 1;", "    m->seed = (uint64_t)getpid();"),
@@ -128,11 +132,15 @@ const INPUT: &[Mutant] = &[
         "        generate_one(m, requests[i], sink, m->fault == FAULT_BAD_UTF8 && m->calls >= m->fault_at);",
         "        m->seed += i != 0, generate_one(m, requests[i], sink, 0);",
     ),
-    ("tokens-input", "    if (!r->n_tokens) state = mix(state, BOS);", ""),
+    (
+        "tokens-input",
+        "        tokenize(r->text, flags, own, n);",
+        "        tokenize(r->text, flags, own, n); own[0] = 'x';",
+    ),
     (
         "prefix-hint",
-        "    uint64_t state = m->seed;\n    size_t n = r",
-        "    uint64_t state = m->seed + r->prefix_id;\n    size_t n = r",
+        "    uint64_t state = m->seed;\n    uint64_t flags",
+        "    uint64_t state = m->seed + r->prefix_id;\n    uint64_t flags",
     ),
     ("context-full", "    if (n + 1 > m->n_ctx) {", "    if (0) {"),
     (
@@ -142,13 +150,13 @@ const INPUT: &[Mutant] = &[
     ),
     (
         "empty-prompt",
-        "    uint64_t state = m->seed;\n    size_t n = r",
-        "    uint64_t state = m->seed + (r->text.len == 0 && !r->n_tokens ? (uint64_t)*(volatile char *)NULL : 0);\n    size_t n = r",
+        "    uint64_t state = m->seed;\n    uint64_t flags",
+        "    uint64_t state = m->seed + (r->text.len == 0 && !r->n_tokens ? (uint64_t)*(volatile char *)NULL : 0);\n    uint64_t flags",
     ),
     (
         "text-bounds",
-        "    uint64_t state = m->seed;\n    size_t n = r",
-        "    uint64_t state = m->seed + (r->text.ptr ? strlen(r->text.ptr) : 0);\n    size_t n = r",
+        "    uint64_t state = m->seed;\n    uint64_t flags",
+        "    uint64_t state = m->seed + (r->text.ptr ? strlen(r->text.ptr) : 0);\n    uint64_t flags",
     ),
     ("abort-idle", "    size_t i;\n    eb_status status;\n    m->aborted = 0;", "    size_t i;\n    eb_status status;"),
     ("abort-generate", "m->aborted = 1;", "(void)m;"),
@@ -186,8 +194,8 @@ const SCORE: &[Mutant] = &[
 const RESOURCES: &[Mutant] = &[
     (
         "memory-growth",
-        "    uint64_t state = m->seed;\n    size_t n = r",
-        "    uint64_t state = m->seed;\n    char *leak = memset(malloc(400000), 1, 400000); size_t n = r",
+        "    uint64_t state = m->seed;\n    uint64_t flags",
+        "    uint64_t state = m->seed;\n    char *leak = memset(malloc(400000), 1, 400000); uint64_t flags",
     ),
     ("descriptors", "    pause_us(m->load_us);", "    if (dup(1) < 0) return 9;"),
     ("quiet", "    pause_us(m->load_us);", "    puts(\"hello\");"),
