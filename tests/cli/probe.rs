@@ -70,7 +70,7 @@ fn a_jetson_orin() {
             "power|VDD_SOC|1.6|W|",
             "cooling|cpufreq-cpu0|0.0|state|slows the processor down when above 0",
             "cooling|pwm-fan|2.0|state|",
-            "load|gpu|12.5|%|",
+            "load|17000000.gpu|12.5|%|306 MHz",
         ]
     );
     assert_eq!(absent(&probe), ["memory pressure"]);
@@ -137,8 +137,50 @@ fn a_phone() {
             "temperature|battery|31.5|°C|",
             "power|battery|1.8|W|energy columns are about this rail",
             "cooling|cpufreq-cpu7|4.0|state|slows the processor down when above 0",
+            "load|gpu|12.0|%|680 MHz",
         ]
     );
+}
+
+#[test]
+fn a_jetson_agx_orin_has_no_rail_for_the_whole_module() {
+    let board = Board::fixture("jetson-orin");
+    for (channel, label, milliamps) in [(1, "VDD_GPU_SOC", 1000), (2, "VDD_CPU_CV", 500), (3, "VIN_SYS_5V0", 800)] {
+        board.set(&format!("sys/class/hwmon/hwmon1/in{channel}_label"), label);
+        board.set(&format!("sys/class/hwmon/hwmon1/curr{channel}_input"), &milliamps.to_string());
+    }
+    // Its second chip has one channel in use.
+    for (file, content) in [
+        ("name", "ina3221"),
+        ("in1_label", "NC"),
+        ("in1_input", "0"),
+        ("curr1_input", "0"),
+        ("in2_label", "VDDQ_VDD2_1V8AO"),
+        ("in2_input", "5000"),
+        ("curr2_input", "200"),
+    ] {
+        board.set(&format!("sys/class/hwmon/hwmon2/{file}"), content);
+    }
+    let rails: Vec<_> = sensors(&probe(&board)).into_iter().filter(|s| s.starts_with("power|")).collect();
+    assert_eq!(
+        rails,
+        [
+            "power|VDD_GPU_SOC+VDD_CPU_CV+VIN_SYS_5V0|11.5|W|energy columns are about this rail",
+            "power|VDD_GPU_SOC|5.0|W|",
+            "power|VDD_CPU_CV|2.5|W|",
+            "power|VIN_SYS_5V0|4.0|W|",
+            "power|VDDQ_VDD2_1V8AO|1.0|W|",
+        ]
+    );
+}
+
+#[test]
+fn a_pi_whose_kernel_lacks_the_firmwares_word_still_tells_of_under_voltage() {
+    let board = Board::fixture("raspberry-pi-5");
+    std::fs::remove_dir_all(board.file("sys/devices/platform")).unwrap();
+    board.set("sys/class/hwmon/hwmon2/in0_lcrit_alarm", "1");
+    let found = sensors(&probe(&board));
+    assert!(found.contains(&"throttling|events|–||firmware: under-voltage".to_owned()), "{found:?}");
 }
 
 #[test]

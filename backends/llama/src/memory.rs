@@ -26,7 +26,7 @@ pub struct Need {
     pub weights: u64,
     /// KV cache or recurrent state.
     pub kv: u64,
-    /// Scratch buffers of llama.cpp, for a prompt that fills the context.
+    /// Scratch buffers of llama.cpp and ggml, for a prompt that fills the context.
     pub compute: u64,
     /// The process and its tokenizer.
     pub host: u64,
@@ -52,7 +52,7 @@ impl Need {
         Need {
             weights: model.weights_bytes.saturating_add(again),
             kv: kv_bytes(model, options, n_ctx),
-            compute: compute_bytes(model, options, n_ctx),
+            compute: buffer_bytes(model, options, n_ctx, 1).saturating_add(work_bytes(model, options, n_ctx)),
             host: HOST_BYTES.saturating_add(tokenizer),
             twice,
         }
@@ -69,13 +69,19 @@ impl Need {
     }
 }
 
-/// Scratch buffers: the largest set of tensors of a batch that are alive together, in f32. Which those are was found by
-/// comparing llama.cpp's own numbers ("compute buffer size") over shapes and options; `tests/open.rs` holds it against
-/// them.
-fn compute_bytes(model: &Gguf, options: &Options, n_ctx: u64) -> u64 {
+/// llama.cpp's compute and output buffers as it reserves them. Pages of logits that nobody asks for are never touched and
+/// so are no need: scoring long texts touches them all, up to twice [`LOGITS_BYTES`].
+pub fn compute_bytes(model: &Gguf, options: &Options, n_ctx: u64) -> u64 {
+    let rows = output_rows(model.n_vocab, options.n_batch, options.n_ubatch);
+    buffer_bytes(model, options, padded(n_ctx), u64::from(rows).min(n_ctx))
+}
+
+/// The largest set of tensors of a batch that are alive together, in f32, with logits for `rows` tokens. Which those are
+/// was found by comparing llama.cpp's own numbers ("compute buffer size") over shapes and options; `tests/open.rs` holds
+/// it against them.
+fn buffer_bytes(model: &Gguf, options: &Options, n_ctx: u64, rows: u64) -> u64 {
     let fused = options.uses_flash_attn();
     let ubatch = u64::from(options.n_ubatch).min(n_ctx);
-    let rows = u64::from(output_rows(model.n_vocab, options.n_batch, options.n_ubatch)).min(n_ctx);
     let width = model.n_embd.max(model.n_head.saturating_mul(model.head_size.0));
     let kv_width = model.n_head_kv.saturating_mul(model.head_size.0.saturating_add(model.head_size.1));
     // Which token may see which, in f16 where attention is fused.
@@ -87,9 +93,15 @@ fn compute_bytes(model: &Gguf, options: &Options, n_ctx: u64) -> u64 {
     let layer = ubatch.saturating_mul(attention.max(feed_forward));
     let end = ubatch.saturating_mul(output).saturating_add(rows.saturating_mul(model.n_vocab));
     let graph = layer.max(end).saturating_add(ubatch.saturating_mul(mask));
-    // Beside the graph: the logits of one row, and a batch in the type that matrices are multiplied in (two bytes at most).
-    let beside = model.n_vocab.saturating_add(ubatch.saturating_mul(model.n_ff.max(width)).div_ceil(2));
-    graph.saturating_add(beside).saturating_mul(4)
+    // Beside the graph: the logits of one row.
+    graph.saturating_add(model.n_vocab).saturating_mul(4)
+}
+
+/// What the CPU backend of ggml takes beside: the right side of a product in the type of the left one, two bytes a number
+/// at most. The largest is that of the attention scores with V.
+fn work_bytes(model: &Gguf, options: &Options, n_ctx: u64) -> u64 {
+    let scores = if options.uses_flash_attn() { 0 } else { n_ctx.saturating_mul(model.n_head) };
+    u64::from(options.n_ubatch).min(n_ctx).saturating_mul(scores.max(model.n_ff).max(model.n_embd)).saturating_mul(2)
 }
 
 /// Bytes of KV cache (and recurrent state) for `n_ctx` tokens of one sequence, all layers at full length.

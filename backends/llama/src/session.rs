@@ -8,7 +8,7 @@ use crate::affinity::Pinned;
 use crate::failure::Failure;
 use crate::gguf::{Gguf, block_of};
 use crate::log::Subscription;
-use crate::memory::{Need, context_length, kv_bytes, output_rows};
+use crate::memory::{compute_bytes, context_length, kv_bytes, output_rows};
 use crate::params::{CacheType, Options};
 use crate::preflight::{check_memory, inspect};
 use crate::probe;
@@ -91,7 +91,7 @@ impl Session {
         let context = new_context(&model, &options, n_ctx as u32, n_rows, &abort, &pinned, &log)?;
         let (n_ctx, n_batch) = (context.n_ctx(), context.n_batch());
         let compute_bytes = match log.compute_bytes() {
-            0 => Need::of(&header, &options, n_ctx as u64).compute,
+            0 => compute_bytes(&header, &options, n_ctx as u64),
             told => told,
         };
         let description = if header.name.is_empty() { model.description() } else { header.name.clone() };

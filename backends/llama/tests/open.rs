@@ -4,7 +4,7 @@ mod common;
 
 use common::{Session, model, table};
 use edgebench_abi::*;
-use edgebench_llama::{gguf::Gguf, memory::Need, params::Options};
+use edgebench_llama::{gguf::Gguf, memory::compute_bytes, params::Options};
 use std::fs;
 use std::path::Path;
 use std::ptr::{null, null_mut};
@@ -64,8 +64,7 @@ fn the_estimate_of_memory_is_close_to_what_llama_cpp_takes() {
         assert!((info.kv_bytes as f64 - kv).abs() < 6e3 + kv * 1e-3, "{params:?}: {} and {kv}", info.kv_bytes);
         let compute = told("compute buffer size =") + told("output buffer size =");
         let options = Options::parse(params.iter().copied()).unwrap();
-        let need = Need::of(&header, &options, u64::from(info.n_ctx));
-        let estimate = need.compute as f64;
+        let estimate = compute_bytes(&header, &options, u64::from(info.n_ctx)) as f64;
         let close = (0.97 * compute..1.1 * compute + 1e6).contains(&estimate);
         assert!(close, "{params:?}: estimated {estimate}, took {compute}");
         assert!((info.compute_bytes as f64) <= compute + 1024.0 * 1024.0);

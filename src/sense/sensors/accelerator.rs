@@ -11,9 +11,9 @@ type Values = Vec<(Option<f64>, Option<u32>)>;
 /// How a driver writes its load.
 #[derive(Clone, Copy)]
 enum Form {
-    /// `37` or `37@1000000000Hz` (devfreq), in %.
+    /// `37`, `37 %` (Adreno) or `37@1000000000Hz` (devfreq), in %.
     Percent,
-    /// In parts of a thousand (Tegra's gpu.0).
+    /// In parts of a thousand (Tegra).
     Thousandth,
     /// `NPU load:  Core0: 12%, Core1:  0%, Core2:  0%,` (rknpu): the mean of the cores.
     Cores,
@@ -36,12 +36,25 @@ impl Accelerators {
                 files.push((Attribute::new(load), form, clock.map(Attribute::new)));
             }
         };
+        let mut tegra = false;
         for device in entries(&root.join("sys/class/devfreq")) {
-            add(name(&device), device.join("load"), Form::Percent, Some(device.join("cur_freq")));
+            let clock = Some(device.join("cur_freq"));
+            // Where the governor tells no load, a Tegra's driver may.
+            if device.join("load").exists() {
+                add(name(&device), device.join("load"), Form::Percent, clock);
+            } else if device.join("device/load").exists() {
+                tegra = true;
+                add(name(&device), device.join("device/load"), Form::Thousandth, clock);
+            }
         }
         add("npu".into(), root.join("sys/kernel/debug/rknpu/load"), Form::Cores, None);
-        add("gpu".into(), root.join("sys/devices/gpu.0/load"), Form::Thousandth, None);
-        add("gpu".into(), root.join("sys/devices/platform/gpu.0/load"), Form::Thousandth, None);
+        let adreno = root.join("sys/class/kgsl/kgsl-3d0");
+        add("gpu".into(), adreno.join("gpu_busy_percentage"), Form::Percent, Some(adreno.join("gpuclk")));
+        // JetPack 4 and 5 without a devfreq folder.
+        if !tegra {
+            add("gpu".into(), root.join("sys/devices/gpu.0/load"), Form::Thousandth, None);
+            add("gpu".into(), root.join("sys/devices/platform/gpu.0/load"), Form::Thousandth, None);
+        }
         for card in numbered(&root.join("sys/class/drm"), "card") {
             add(name(&card), card.join("device/gpu_busy_percent"), Form::Percent, None);
         }
@@ -72,7 +85,7 @@ impl Accelerators {
 
 fn parse(load: &str, form: Form) -> Option<f64> {
     let percent = match form {
-        Form::Percent => load.split('@').next()?.trim().trim_end_matches('%').parse::<f64>().ok()?,
+        Form::Percent => load.split('@').next()?.trim_end_matches('%').trim().parse::<f64>().ok()?,
         Form::Thousandth => load.parse::<f64>().ok()? / 10.0,
         Form::Cores => {
             let cores: Vec<f64> =
@@ -99,6 +112,7 @@ mod tests {
     #[test]
     fn each_driver_has_its_way() {
         assert_eq!(parse("37@1000000000Hz", Form::Percent), Some(37.0));
+        assert_eq!(parse("12 %", Form::Percent), Some(12.0));
         assert_eq!(parse("990", Form::Thousandth), Some(99.0));
         assert_eq!(parse("NPU load:  Core0: 30%, Core1:  0%, Core2:  0%,", Form::Cores), Some(10.0));
         for (text, form) in [("", Form::Percent), ("900", Form::Percent), ("x", Form::Thousandth), ("NPU", Form::Cores)]

@@ -61,7 +61,7 @@ impl Heat {
             Cooling { name, slows }
         });
         let cooling: Vec<Cooling> = cooling.collect();
-        let firmware = firmware_file(root).unwrap_or_default();
+        let (firmware, parse) = firmware_file(root).unwrap_or((PathBuf::new(), throttled));
         let mut temps: Vec<Attribute> = paths.iter().cloned().map(Attribute::new).collect();
         let mut states: Vec<Attribute> = folders.iter().map(|f| Attribute::new(f.join("cur_state"))).collect();
         let has_firmware = firmware.exists();
@@ -73,7 +73,7 @@ impl Heat {
                 .map(|t| t.number().map(|m| m / 1000.0).filter(|c| PLAUSIBLE.contains(c)))
                 .collect(),
             cooling: states.iter_mut().map(|s| s.number().map(|n| n as u32)).collect(),
-            firmware: if has_firmware { throttled(firmware.text()) } else { None },
+            firmware: if has_firmware { parse(firmware.text()) } else { None },
         };
         let slot = something.then(|| Slot::start("thermal", period, read));
         Heat { zones, cooling, has_firmware, paths, slot }
@@ -97,11 +97,22 @@ impl Heat {
     }
 }
 
-/// `soc/soc:firmware/get_throttled`, on a Raspberry Pi 5 with the bus' address in both names.
-fn firmware_file(root: &Path) -> Option<PathBuf> {
+/// How a word of the firmware is read: what slows the board down now, if anything does.
+type Parse = fn(&str) -> Option<String>;
+
+/// `soc/soc:firmware/get_throttled`, on a Raspberry Pi 5 with the bus' address in both names; kernels that lack it
+/// still have the under-voltage alarm (Documentation/hwmon/raspberrypi-hwmon.rst).
+fn firmware_file(root: &Path) -> Option<(PathBuf, Parse)> {
     let buses = entries(&root.join("sys/devices/platform")).into_iter().filter(|p| name(p).starts_with("soc"));
-    let file = |bus: PathBuf| bus.join(format!("{}:firmware/get_throttled", name(&bus)));
-    buses.map(file).find(|f| f.exists())
+    let word = |bus: PathBuf| (bus.join(format!("{}:firmware/get_throttled", name(&bus))), throttled as Parse);
+    let monitors = numbered(&root.join("sys/class/hwmon"), "hwmon");
+    let voltage = monitors.into_iter().filter(|m| text(m.join("name")) == "rpi_volt");
+    let alarm = |monitor: PathBuf| (monitor.join("in0_lcrit_alarm"), under_voltage as Parse);
+    buses.map(word).chain(voltage.map(alarm)).find(|(file, _)| file.exists())
+}
+
+fn under_voltage(alarm: &str) -> Option<String> {
+    (alarm == "1").then(|| "firmware: under-voltage".to_owned())
 }
 
 /// The lowest trip point at which the kernel slows something down or worse; fans are `active`.
@@ -158,6 +169,8 @@ mod tests {
         assert_eq!(throttled("50000"), None, "bits 16 and 18: it happened before");
         assert_eq!(throttled("0x50005").as_deref(), Some("firmware: under-voltage and throttled"));
         assert_eq!(throttled("garbage"), None);
+        assert_eq!(under_voltage("1").as_deref(), Some("firmware: under-voltage"));
+        assert_eq!(under_voltage("0"), None);
     }
 
     #[test]

@@ -20,6 +20,8 @@ enum Source {
     Scaled(Attribute, f64),
     /// Product of two files times a factor: W.
     Product(Attribute, Attribute, f64),
+    /// All channels of a chip: W.
+    Sum(Vec<Source>),
     /// A battery tells the whole board's power only while nothing charges it.
     Battery(Attribute, Box<Source>),
 }
@@ -29,6 +31,7 @@ impl Source {
         match self {
             Source::Scaled(file, factor) => file.number().map(|v| v * *factor),
             Source::Product(a, b, factor) => Some(a.number()? * b.number()? * *factor),
+            Source::Sum(sources) => sources.iter_mut().map(Source::read).sum(),
             // The sign of current and power differs from driver to driver.
             Source::Battery(status, source) => (status.text() == "Discharging").then(|| source.read())?.map(f64::abs),
         }
@@ -109,12 +112,17 @@ fn read(kind: Kind, source: &mut Source) -> Reading {
     Some((before + (now_ns() - before) / 2, value))
 }
 
+/// Rank of rails that stand for the whole board.
+const WHOLE: u32 = 100;
+
 /// How much of the board a rail stands for, by its name: whole inputs first, then what is only a part.
 fn rank(name: &str, alone: bool) -> u32 {
     let name = name.to_uppercase();
     let has = |words: &[&str]| words.iter().any(|w| name.contains(w));
-    if has(&["VDD_IN", "POM_5V_IN", "5V_IN", "VIN_SYS", "TOTAL", "PSYS", "VDD_TOTAL", "VBUS", "EXT5V"]) {
-        100
+    if has(&["VDD_IN", "POM_5V_IN", "5V_IN", "TOTAL", "PSYS", "VBUS", "EXT5V"]) {
+        WHOLE
+    } else if has(&["+"]) {
+        90
     } else if alone {
         80
     } else if name.starts_with("BAT") {
@@ -132,42 +140,88 @@ fn rail(name: &str, kind: Kind, resolution: f64, alone: bool) -> Rail {
     Rail { name: name.to_owned(), kind, resolution, rank: rank(name, alone) }
 }
 
-/// `/sys/class/hwmon` (Documentation/hwmon/sysfs-interface.rst of the kernel): power in µW, voltage in mV, current
-/// in mA; an INA3221 has the last two, and names its channels `inN_label`.
+/// `/sys/class/hwmon` (Documentation/hwmon/sysfs-interface.rst of the kernel): power in µW, or voltage in mV and
+/// current in mA.
 fn hwmon(root: &Path) -> Vec<Found> {
     let mut found = Vec::new();
     for device in numbered(&root.join("sys/class/hwmon"), "hwmon") {
         let driver = text(device.join("name"));
-        let files = entries(&device);
-        let powers: Vec<&PathBuf> = files.iter().filter(|f| is_input(f, "power")).collect();
-        for file in &powers {
-            let label = text(sibling(file, "_input", "_label"));
-            let label = if label.is_empty() { &driver } else { &label };
-            let source = Source::Scaled(Attribute::new(file.to_path_buf()), 1e-6);
-            let rail = rail(label, Kind::Power, 1e-6, powers.len() == 1 && is_monitor(&driver));
-            found.push(Found { rail, source, path: file.to_path_buf(), device: device.clone() });
-        }
-        if !powers.is_empty() {
-            continue;
-        }
-        let currents: Vec<&PathBuf> = files.iter().filter(|f| is_input(f, "curr")).collect();
-        for file in &currents {
-            let number = name(file).trim_start_matches("curr").trim_end_matches("_input").to_owned();
-            let volts = device.join(format!("in{number}_input"));
-            let label = text(device.join(format!("in{number}_label")));
-            let label = if label.is_empty() { text(sibling(file, "_input", "_label")) } else { label };
-            if !volts.exists() {
-                continue;
-            }
-            let label = if label.is_empty() { format!("{driver} {number}") } else { label };
-            // A step of 1 mA at the voltage that is there now.
-            let step = super::attribute::number(&volts).unwrap_or_default() * 1e-6;
-            let source = Source::Product(Attribute::new(file.to_path_buf()), Attribute::new(volts), 1e-6);
-            let rail = rail(&label, Kind::Power, step, currents.len() == 1 && is_monitor(&driver));
-            found.push(Found { rail, source, path: file.to_path_buf(), device: device.clone() });
-        }
+        let powers = powers(&device, &driver);
+        found.extend(if powers.is_empty() { currents(&device, &driver) } else { powers });
     }
     found
+}
+
+/// Channels that tell power; of graphics chips some tell only an average.
+fn powers(device: &Path, driver: &str) -> Vec<Found> {
+    let files = entries(device);
+    let of = |ending: &str| -> Vec<PathBuf> {
+        let is = |f: &&PathBuf| is_input(&sibling(f, ending, "_input"), "power") && name(f).ends_with(ending);
+        files.iter().filter(is).cloned().collect()
+    };
+    let (inputs, averages) = (of("_input"), of("_average"));
+    let (files, ending) = if inputs.is_empty() { (averages, "_average") } else { (inputs, "_input") };
+    let alone = files.len() == 1 && is_monitor(driver);
+    // The power registers of the INA2xx count in steps, drivers/hwmon/ina2xx.c.
+    let step = match driver {
+        "ina219" | "ina220" => 0.02,
+        "ina226" | "ina230" | "ina231" => 0.025,
+        _ => 1e-6,
+    };
+    let one = |path: PathBuf| {
+        let label = text(sibling(&path, ending, "_label"));
+        let label = if label.is_empty() { driver } else { &label };
+        let source = Source::Scaled(Attribute::new(path.clone()), 1e-6);
+        Found { rail: rail(label, Kind::Power, step, alone), source, path, device: device.to_path_buf() }
+    };
+    files.into_iter().map(one).collect()
+}
+
+/// Channels that tell current and voltage, as those of an INA3221 (Documentation/hwmon/ina3221.rst), which names them
+/// `inN_label`; a Jetson's that measure nothing are called NC.
+fn currents(device: &Path, driver: &str) -> Vec<Found> {
+    let channel = |file: PathBuf| {
+        is_input(&file, "curr").then(|| name(&file).trim_start_matches("curr").trim_end_matches("_input").to_owned())
+    };
+    // Its fourth current is the sum of the others, its fourth voltage a shunt's.
+    let real = |n: &String| driver != "ina3221" || ["1", "2", "3"].contains(&n.as_str());
+    let channels = entries(device).into_iter().filter_map(channel).filter(real);
+    let source = |n: &String| {
+        let file = |what: &str| Attribute::new(device.join(format!("{what}{n}_input")));
+        Source::Product(file("curr"), file("in"), 1e-6)
+    };
+    let mut labelled = Vec::new();
+    for n in channels.filter(|n| device.join(format!("in{n}_input")).exists()) {
+        let label = ["in", "curr"].map(|what| text(device.join(format!("{what}{n}_label"))));
+        let label = label.into_iter().find(|l| !l.is_empty()).unwrap_or(format!("{driver} {n}"));
+        if label != "NC" {
+            labelled.push((n, label));
+        }
+    }
+    let alone = labelled.len() == 1 && is_monitor(driver);
+    let found = |label: &str, n: &String, step: f64, source| Found {
+        rail: rail(label, Kind::Power, step, alone),
+        source,
+        path: device.join(format!("curr{n}_input")),
+        device: device.to_path_buf(),
+    };
+    let mut rails: Vec<Found> = labelled.iter().map(|(n, l)| found(l, n, step(device, n), source(n))).collect();
+    // A chip without a channel for the whole board, as a Jetson AGX Orin's: its channels together come nearest.
+    if driver == "ina3221" && rails.len() > 1 && rails.iter().all(|f| f.rail.rank < WHOLE) {
+        let names: Vec<&str> = labelled.iter().map(|(_, label)| label.as_str()).collect();
+        let step = rails.iter().map(|f| f.rail.resolution).sum();
+        let sum = Source::Sum(labelled.iter().map(|(n, _)| source(n)).collect());
+        rails.insert(0, found(&names.join("+"), &labelled[0].0, step, sum));
+    }
+    rails
+}
+
+/// W that one step of a channel's current means at the voltage that is there now: 40 µV across the shunt of an INA3221
+/// (its data sheet; the resistance is in µΩ), else the 1 mA that hwmon counts in.
+fn step(device: &Path, channel: &str) -> f64 {
+    let volts = number(device.join(format!("in{channel}_input"))).unwrap_or_default() * 1e-3;
+    let shunt = number(device.join(format!("shunt{channel}_resistor"))).filter(|r| *r > 0.0);
+    volts * shunt.map_or(1e-3, |micro_ohm| (40.0 / micro_ohm).max(1e-3))
 }
 
 /// Chips that are put on a board to measure its supply; others (graphics, storage) tell of themselves only.
@@ -181,9 +235,9 @@ fn iio(root: &Path) -> Vec<Found> {
     for chip in entries(&root.join("sys/bus/i2c/drivers/ina3221x")) {
         for device in numbered(&chip, "iio:device") {
             for file in entries(&device).into_iter().filter(|f| is_input(f, "in_power")) {
-                let number = name(&file).trim_start_matches("in_power").trim_end_matches("_input").to_owned();
-                let label = text(device.join(format!("rail_name_{number}")));
-                let label = if label.is_empty() { format!("ina3221 {number}") } else { label };
+                let channel = name(&file).trim_start_matches("in_power").trim_end_matches("_input").to_owned();
+                let label = text(device.join(format!("rail_name_{channel}")));
+                let label = if label.is_empty() { format!("ina3221 {channel}") } else { label };
                 let source = Source::Scaled(Attribute::new(file.clone()), 1e-3);
                 found.push(Found {
                     rail: rail(&label, Kind::Power, 1e-3, false),
@@ -249,7 +303,8 @@ mod tests {
 
     #[test]
     fn the_board_stands_above_its_parts() {
-        let order = ["VDD_IN", "BAT0", "package-0", "VDD_CPU_GPU_CV", "dram"].map(|name| rank(name, false));
+        let order = ["VDD_IN", "VDD_GPU_SOC+VDD_CPU_CV+VIN_SYS_5V0", "BAT0", "package-0", "VIN_SYS_5V0", "dram"]
+            .map(|name| rank(name, false));
         assert!(order.is_sorted_by(|a, b| a > b), "{order:?}");
         assert!(rank("ina219", true) > rank("BAT0", false));
     }
