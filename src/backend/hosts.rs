@@ -88,12 +88,23 @@ pub fn built_in() -> Vec<&'static str> {
     names
 }
 
-/// Can one of the hosts load the plugin at `path`? The error is a sentence without the path.
+/// Can one of the hosts load the plugin at `path`, and start here? The error is a sentence without the path.
 pub fn check_plugin(path: &Path) -> Result<(), String> {
-    let inside = |name: &str| EMBEDDED.iter().any(|e| e.name == name);
     let all = [("plugin-glibc", Libc::Glibc), ("plugin-musl", Libc::Musl)];
-    let libcs: Vec<Libc> = all.into_iter().filter(|(name, _)| inside(name)).map(|(_, libc)| libc).collect();
-    elf::check(path, if libcs.is_empty() { &[Libc::OWN] } else { &libcs })
+    let libcs: Vec<Libc> = all.into_iter().filter(|(name, _)| embedded(name).is_some()).map(|(_, libc)| libc).collect();
+    if libcs.is_empty() {
+        return elf::check(path, &[Libc::OWN]);
+    }
+    elf::check(path, &libcs)?;
+    let host = plugin_host(path).map_err(|e| e.to_string())?;
+    match embedded(&host).and_then(Embedded::missing_loader) {
+        None => Ok(()),
+        Some(loader) => Err(format!("needs {}, which this board does not have", loader.display())),
+    }
+}
+
+fn embedded(name: &str) -> Option<&'static Embedded> {
+    EMBEDDED.iter().find(|e| e.name == name)
 }
 
 /// The host for `backend`: by the plugin's C library, or llama.cpp's variant for this processor.
@@ -105,8 +116,9 @@ pub fn source(backend: &str) -> io::Result<Source> {
         return Ok(Source::Itself);
     }
     let name = if is_path(backend) { plugin_host(Path::new(backend))? } else { llama_host(backend)? };
-    let found = EMBEDDED.iter().find(|e| e.name == name);
-    found.map(Source::Embedded).ok_or_else(|| io::Error::other(format!("this build has no host called {name} inside")))
+    embedded(&name)
+        .map(Source::Embedded)
+        .ok_or_else(|| io::Error::other(format!("this build has no host called {name} inside")))
 }
 
 fn plugin_host(path: &Path) -> io::Result<String> {
@@ -119,8 +131,11 @@ fn plugin_host(path: &Path) -> io::Result<String> {
         }
         // It fits any: whichever loader this board has.
         Libc::None => {
-            let glibc = EMBEDDED.iter().find(|e| e.name == "plugin-glibc");
-            if glibc.is_some_and(|e| e.missing_loader().is_none()) { "glibc" } else { "musl" }
+            if embedded("plugin-glibc").is_some_and(|e| e.missing_loader().is_none()) {
+                "glibc"
+            } else {
+                "musl"
+            }
         }
     };
     Ok(format!("{PLUGIN}{libc}"))

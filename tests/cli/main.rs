@@ -6,6 +6,7 @@ mod common;
 mod compare;
 mod conform;
 mod faults;
+mod hosts;
 #[cfg(feature = "llama")]
 mod llama;
 mod methods;

@@ -91,6 +91,23 @@ fn bad_parameters_are_named() {
 }
 
 #[test]
+fn threads_stay_on_the_cpus_of_affinity_while_the_session_is_open() {
+    let mask = || {
+        let status = fs::read_to_string("/proc/thread-self/status").unwrap();
+        status.lines().find_map(|l| l.strip_prefix("Cpus_allowed_list:")).unwrap().trim().to_owned()
+    };
+    let before = mask();
+    let first = before.split(['-', ',']).next().unwrap().to_owned();
+    let session = Session::demo(&[("affinity", &first)]);
+    assert_eq!(mask(), first);
+    drop(session);
+    assert_eq!(mask(), before);
+    let (code, message) = refused(&model(), &[("affinity", "8000")]);
+    assert_eq!(code, EB_ERR_INVALID);
+    assert!(message.contains("CPU 8000, which this process may not use"), "{message}");
+}
+
+#[test]
 fn what_is_not_a_model_is_refused_with_a_reason() {
     let dir = tempfile::tempdir().unwrap();
     let file = |name: &str, bytes: &[u8]| {

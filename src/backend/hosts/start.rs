@@ -39,7 +39,7 @@ pub enum Way {
 impl std::fmt::Display for Way {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Way::Program => f.write_str("as a program"),
+            Way::Program => f.write_str("directly"),
             Way::Memory => f.write_str("from memory"),
             Way::File(folder) => write!(f, "from a file in {}", folder.display()),
             Way::Loader(loader) => write!(f, "through {}", loader.display()),
