@@ -231,6 +231,8 @@ pub struct PromptSpec {
     pub answer: String,
     /// Between examples.
     pub separator: String,
+    /// Between the last example and the question, if not the same.
+    pub last_separator: Option<String>,
     /// Once, before everything; in a chat part of the system's turn.
     pub prefix: String,
     /// The system's turn in a chat; before the prefix elsewhere.

@@ -151,7 +151,7 @@ pub fn prompt_spec(value: Option<Value>, style: &Style, method: &Method) -> Prom
 
 /// The templates in a table.
 fn templates(table: &mut Table) -> Templates {
-    let keys = ["question", "answer", "separator", "prefix", "system", "unconditional"];
+    let keys = ["question", "answer", "separator", "last_separator", "prefix", "system", "unconditional"];
     keys.into_iter().filter_map(|key| Some((key, table.get(key)?.text()?.to_owned()))).collect()
 }
 
@@ -163,6 +163,7 @@ fn apply(spec: &mut PromptSpec, templates: Templates) {
             "separator" => &mut spec.separator,
             "prefix" => &mut spec.prefix,
             "system" => &mut spec.system,
+            "last_separator" => spec.last_separator.get_or_insert_default(),
             _ => &mut spec.unconditional,
         } = text;
     }

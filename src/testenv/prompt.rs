@@ -81,7 +81,7 @@ impl Prompt {
     pub fn text(&self, record: &Record) -> Result<String, String> {
         let question = self.render("question", record, None)?;
         let mut text = self.head(record)?;
-        if !text.is_empty() && self.spec.prefix.is_empty() {
+        if self.spec.prefix.is_empty() && !text.is_empty() && !text.ends_with(char::is_whitespace) {
             text += &self.spec.separator;
         }
         text += &self.shots(record, &question)?;
@@ -132,13 +132,11 @@ impl Prompt {
     }
 
     fn shots(&self, record: &Record, question: &str) -> Result<String, String> {
-        let mut text = String::new();
-        for example in self.examples.of(record, question)? {
-            text += &example.question;
-            text += &example.answer;
-            text += &self.spec.separator;
-        }
-        Ok(text)
+        let separator = &self.spec.separator;
+        let examples = self.examples.of(record, question)?;
+        let written: Vec<String> = examples.iter().map(|e| [&*e.question, &e.answer].concat()).collect();
+        let last = if written.is_empty() { "" } else { self.spec.last_separator.as_ref().unwrap_or(separator) };
+        Ok(written.join(separator) + last)
     }
 
     fn render(&self, template: &str, record: &Record, option: Option<usize>) -> Result<String, String> {

@@ -23,14 +23,14 @@ fn acc_norm_and_acc_mutual_info_are_made_of_the_same_scores() {
     }
     bench.write("pick.jsonl", data);
     let text = "options = \"text\"\nmetrics = [\"acc_norm\", \"acc_mutual_info\"]\n";
-    bench.mock_job("", "", &format!("{CHOICE}{text}"));
+    bench.mock_job("", "seed = 5", &format!("{CHOICE}{text}"));
     assert_eq!(bench.run().0, 0);
     let row = bench.case("mock/pick");
     let with_question: Vec<Vec<f64>> = bench.predictions().iter().map(scores).collect();
 
     // The options without their questions are those after an empty context: BOS.
     let empty = "[[task]]\nname = \"pick\"\ndataset = \"pick.jsonl\"\nmethod = \"choice\"\noptions = \"text\"\nprompt = { question = \"\" }\n";
-    bench.mock_job("", "", empty);
+    bench.mock_job("", "seed = 5", empty);
     std::fs::remove_dir_all(bench.path().join("out")).unwrap();
     assert_eq!(bench.run().0, 0);
     let alone = scores(&bench.predictions()[0]);

@@ -56,6 +56,83 @@ fn lm_evals_cmmlu_is_byte_for_byte_what_lm_eval_asks() {
 }
 
 #[test]
+fn few_shot_prompts_of_opencompass_are_its_own() {
+    let options = |shot: usize| {
+        let texts = &["abcd", "efgh", "ijkl"][shot];
+        texts.chars().zip('A'..).map(|(c, letter)| format!("{letter}. {c}\n")).collect::<String>()
+    };
+    let record = |subject: &str, shot: usize, question: &str, answer: &str| {
+        let choices: Vec<String> = ["abcd", "efgh", "ijkl"][shot].chars().map(String::from).collect();
+        let value = serde_json::json!({"question": question, "subject": subject, "choices": choices, "answer": answer});
+        format!("{value}\n")
+    };
+    let [one, two, three] = [options(0), options(1), options(2)];
+    let hint = "以下是关于农学的单项选择题，请直接给出正确答案的选项。\n";
+    let exam = "以下是中国关于计算机网络考试的单项选择题，请选出其中的正确答案。\n";
+    let topic =
+        "There is a single choice question about college biology. Answer the question by replying A, B, C or D.\n";
+    // What its PromptTemplate, FixKRetriever and LMTemplateParser make of the configs that the style files name, less
+    // the answer's own text at the end where labels are scored.
+    let cases = [
+        (
+            "cmmlu",
+            "choice",
+            "agronomy",
+            format!("{hint}题目：问一\n{one}答案是: B\n\n题目：问二\n{two}答案是: D\n\n题目：问三\n{three}答案是:"),
+        ),
+        (
+            "cmmlu",
+            "generate",
+            "agronomy",
+            format!(
+                "{hint}题目：问一\n{one}答案是: B\n{hint}题目：问二\n{two}答案是: D\n{hint}题目：问三\n{three}答案是: "
+            ),
+        ),
+        (
+            "ceval",
+            "choice",
+            "computer_network",
+            format!("{exam}问一\n{one}答案: \nB\n\n\n{exam}问二\n{two}答案: \nD\n\n\n\n\n{exam}问三\n{three}答案: "),
+        ),
+        (
+            "ceval",
+            "generate",
+            "computer_network",
+            format!("{exam}问一\n{one}答案: \nB\n{exam}问二\n{two}答案: \nD\n{exam}问三\n{three}答案: "),
+        ),
+        (
+            "mmlu",
+            "choice",
+            "college_biology",
+            format!(
+                "The following are multiple choice questions (with answers) about  college biology.\n\n问一\n{one}Answer: B\n\n问二\n{two}Answer: D\n\n问三\n{three}Answer:"
+            ),
+        ),
+        (
+            "mmlu",
+            "generate",
+            "college_biology",
+            format!(
+                "{topic}Question: 问一\n{one}Answer: \nB\n\n{topic}Question: 问二\n{two}Answer: \nD\n\n{topic}Question: 问三\n{three}Answer: "
+            ),
+        ),
+    ];
+    let bench = Bench::new();
+    let mut tasks = String::new();
+    for (i, (benchmark, method, subject, _)) in cases.iter().enumerate() {
+        bench.write(&format!("dev{i}.jsonl"), record(subject, 0, "问一", "B") + &record(subject, 1, "问二", "D"));
+        bench.write(&format!("test{i}.jsonl"), record(subject, 2, "问三", "A"));
+        tasks += &format!(
+            "[[task]]\nname = \"t{i}\"\ndataset = \"test{i}.jsonl\"\nmethod = \"{method}\"\nstyle = \"opencompass:{benchmark}\"\nshots = {{ n = 2, from = \"dev{i}.jsonl\" }}\n"
+        );
+    }
+    bench.mock_job("", "", &tasks);
+    for (text, (benchmark, method, _, expected)) in texts(&bench).iter().zip(&cases) {
+        assert_eq!(text, expected, "{benchmark} {method}");
+    }
+}
+
+#[test]
 fn every_built_in_style_renders_and_ends_where_the_answer_begins() {
     let cases = [
         (
