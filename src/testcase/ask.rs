@@ -61,6 +61,9 @@ pub struct Seen {
     pub options: Vec<String>,
 }
 
+/// Options without a question: the context that stands for it, their texts, their log-likelihoods.
+type Alone = (String, Vec<String>, Vec<f64>);
+
 /// Puts records of one task to a host.
 pub struct Asker<'a> {
     task: &'a Task,
@@ -70,7 +73,7 @@ pub struct Asker<'a> {
     /// What the prompt has to fit, and which tokens there are; of the model that was met.
     opened: Opened,
     /// Log-likelihoods without a question, of the last options: letters are the same for all records.
-    alone: RefCell<Option<(String, Vec<String>, Vec<f64>)>>,
+    alone: RefCell<Option<Alone>>,
 }
 
 impl<'a> Asker<'a> {
