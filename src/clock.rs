@@ -1,4 +1,4 @@
-//! The one clock of every measurement.
+//! The one clock of every measurement, and the time of day for people.
 
 use rustix::time::{ClockId, clock_gettime};
 
@@ -10,6 +10,11 @@ pub fn now_ns() -> u64 {
 /// CLOCK_REALTIME in ns, only to see whether somebody sets it.
 pub fn wall_ns() -> u64 {
     ns(ClockId::Realtime)
+}
+
+/// Now, in UTC, to the second: `2026-05-09T07:29:33Z`.
+pub fn utc() -> String {
+    jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
 fn ns(clock: ClockId) -> u64 {

@@ -19,7 +19,7 @@
 //! | `problem` | the sentence in which every defect of the input is told |
 
 pub mod backend;
-mod clock;
+pub mod clock;
 pub mod conform;
 pub mod fit;
 pub mod job;

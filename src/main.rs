@@ -2,6 +2,7 @@
 
 use argh::FromArgs;
 use edgebench::backend;
+use edgebench::clock;
 use edgebench::conform;
 use edgebench::fit;
 use edgebench::job::Gate;
@@ -200,7 +201,9 @@ fn main() -> ExitCode {
     if arguments.get(1).is_some_and(|a| a == bandwidth::ARGUMENT) {
         return bandwidth::main();
     }
-    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("error")).init();
+    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("error"))
+        .format(|out, r| writeln!(out, "[{} {} {}] {}", clock::utc(), r.level(), r.target(), r.args()))
+        .init();
     match parse(&arguments) {
         Err(code) => ExitCode::from(code),
         Ok(Arguments { command }) => ExitCode::from(match command {

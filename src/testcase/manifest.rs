@@ -2,6 +2,7 @@
 //! results.
 
 use crate::backend::wire::{Device, Opened};
+use crate::clock::utc;
 use crate::job::Job;
 use crate::sense::board::Board;
 use serde::{Deserialize, Serialize};
@@ -119,7 +120,7 @@ impl Manifest {
             bandwidth_gb_s: None,
             instances: BTreeMap::new(),
             n_cases: 0,
-            start: now(),
+            start: utc(),
             resumed: Vec::new(),
             end: None,
         })
@@ -128,19 +129,14 @@ impl Manifest {
     /// The manifest of a run that `then` began and that goes on now.
     pub fn resume(self, then: Manifest) -> Manifest {
         let mut resumed = then.resumed;
-        resumed.push(now());
+        resumed.push(utc());
         Manifest { start: then.start, instances: then.instances, resumed, end: None, ..self }
     }
 
     /// Marks the end of the run.
     pub fn finish(&mut self) {
-        self.end = Some(now());
+        self.end = Some(utc());
     }
-}
-
-/// Now, in UTC, to the second.
-fn now() -> String {
-    jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
 fn hash_into(hashes: &mut BTreeMap<String, FileHash>, path: &Path) -> io::Result<()> {

@@ -123,10 +123,10 @@ pub fn main() -> ExitCode {
         return ExitCode::from(2);
     }
     let [id, backend, model, params @ ..] = arguments.as_slice() else { return ExitCode::from(2) };
-    let Some(check) = checks().find(|c| c.id == id) else { return ExitCode::from(2) };
+    let Some(check) = checks().find(|c| c.id == id).and_then(|c| c.run) else { return ExitCode::from(2) };
     let pairs = params.iter().filter_map(|p| p.split_once('='));
     let params: Vec<(String, String)> = pairs.map(|(k, v)| (k.to_owned(), v.to_owned())).collect();
-    let mut outcome = match run(check.run, backend, model, params) {
+    let mut outcome = match run(check, backend, model, params) {
         Ok(()) => Outcome::success(),
         Err(outcome) => outcome,
     };

@@ -17,6 +17,7 @@ mod structs;
 mod text;
 mod tokens;
 
+use super::hosts::EMBEDDED;
 use child::Bench;
 use serde::Serialize;
 
@@ -85,11 +86,13 @@ pub struct Check {
     pub twice: bool,
     /// Whatever the plugin prints during this check is a warning.
     pub quiet: bool,
-    run: fn(&Bench) -> Checked,
+    /// `None` in a controller that has hosts inside: they run the checks, and it needs only the names.
+    run: Option<fn(&Bench) -> Checked>,
 }
 
 impl Check {
     const fn new(id: &'static str, what: &'static str, rule: &'static str, run: fn(&Bench) -> Checked) -> Check {
+        let run = if EMBEDDED.is_empty() { Some(run) } else { None };
         Check { id, what, rule, twice: false, quiet: false, run }
     }
 }
