@@ -14,6 +14,7 @@ use edgebench::story::{boards, compare, rank, table};
 use edgebench::testcase::plan::Plan;
 use edgebench::testcase::run::{self, RunError, Verbosity};
 use edgebench::testcase::show;
+use edgebench::testenv::import;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -49,6 +50,7 @@ struct Arguments {
 enum Command {
     Run(RunJob),
     Check(Check),
+    Import(Import),
     Rank(Rank),
     Compare(Compare),
     Probe(Probe),
@@ -94,6 +96,44 @@ struct Check {
     /// with --show-prompt: one JSON object per prompt
     #[argh(switch)]
     json: bool,
+}
+
+#[derive(FromArgs)]
+/// Turn a published benchmark, as it is handed out, into a dataset and a job that asks it.
+#[argh(
+    subcommand,
+    name = "import",
+    note = "{command_name} list shows the kinds, where each is had, and its licence. Nothing is downloaded.",
+    example = "{command_name} mmlu data.tar -o mmlu\nedgebench run mmlu/job.toml",
+    error_code(0, "done"),
+    error_code(2, "something is wrong in SRC, or OUT is there already: nothing was written")
+)]
+struct Import {
+    /// mmlu, cmmlu, ceval, gsm8k, hellaswag, arc, truthfulqa, boolq, winogrande, bbh, squad, ianvs, csv or jsonl; or
+    /// list: what they are
+    #[argh(positional)]
+    kind: String,
+    /// a folder, a zip or tar, or a file; gzip or not
+    #[argh(positional)]
+    source: Option<PathBuf>,
+    /// folder for the dataset; or, when it is one file, NAME.jsonl
+    #[argh(option, short = 'o')]
+    out: Option<PathBuf>,
+    /// only these splits: test,dev; default: those that are usual
+    #[argh(option)]
+    split: Vec<String>,
+    /// csv and jsonl: which column is which field, question=prompt,answer=label,choices=A+B+C+D
+    #[argh(option, arg_name = "field=column")]
+    map: Vec<String>,
+    /// csv and jsonl: the number of the first choice, where answers are numbers (default 0)
+    #[argh(option, default = "0", arg_name = "n")]
+    index_from: usize,
+    /// leave records out that cannot be used, instead of refusing all
+    #[argh(switch)]
+    skip_bad: bool,
+    /// write an earlier import anew
+    #[argh(switch)]
+    force: bool,
 }
 
 #[derive(FromArgs)]
@@ -209,6 +249,7 @@ fn main() -> ExitCode {
         Ok(Arguments { command }) => ExitCode::from(match command {
             Command::Run(run) => run_job(&run),
             Command::Check(check) => check_job(&check),
+            Command::Import(arguments) => import_data(&arguments),
             Command::Rank(arguments) => rank_runs(&arguments),
             Command::Compare(arguments) => compare_runs(&arguments),
             Command::Probe(arguments) => look_at_board(&arguments),
@@ -243,7 +284,7 @@ fn version() -> u8 {
 
 fn check_job(arguments: &Check) -> u8 {
     match Plan::load(&arguments.job) {
-        Err(problems) => complain(&problems),
+        Err(problems) => complain(&problems, "run"),
         Ok(plan) if arguments.show_prompt.is_some() => show_prompts(&plan, arguments),
         Ok(plan) => {
             println!(
@@ -261,6 +302,41 @@ fn check_job(arguments: &Check) -> u8 {
             OK
         }
     }
+}
+
+fn import_data(arguments: &Import) -> u8 {
+    if arguments.kind == "list" {
+        println!("{}", import::list());
+        return OK;
+    }
+    let request = match import_request(arguments) {
+        Ok(request) => request,
+        Err(e) => {
+            eprintln!("edgebench: {e}");
+            return REFUSED;
+        }
+    };
+    match import::run(&request) {
+        Ok(report) => {
+            println!("{report}\nwritten: {}", request.out.display());
+            OK
+        }
+        Err(problems) => complain(&problems, "written"),
+    }
+}
+
+fn import_request(arguments: &Import) -> Result<import::Request<'_>, String> {
+    let kind = import::kind(&arguments.kind)?;
+    let (Some(source), Some(out)) = (&arguments.source, &arguments.out) else {
+        return Err(format!("import {}: give SRC ({}) and -o OUT", kind.name, kind.layout));
+    };
+    let map = import::Map::parse(&arguments.map)?;
+    if !kind.task.is_empty() && (!map.is_empty() || arguments.index_from > 0) {
+        return Err(format!("import {}: --map and --index-from are for csv and jsonl", kind.name));
+    }
+    let splits = arguments.split.iter().flat_map(|s| s.split(',')).map(|s| s.trim().to_owned()).collect();
+    let (force, skip_bad, index_from) = (arguments.force, arguments.skip_bad, arguments.index_from);
+    Ok(import::Request { kind, source, out, splits, map, index_from, force, skip_bad })
 }
 
 fn rank_runs(arguments: &Rank) -> u8 {
@@ -370,7 +446,7 @@ fn check_plugin(arguments: &Conform) -> u8 {
 
 fn run_job(arguments: &RunJob) -> u8 {
     let mut plan = match Plan::load(&arguments.job) {
-        Err(problems) => return complain(&problems),
+        Err(problems) => return complain(&problems, "run"),
         Ok(plan) => plan,
     };
     if let Some(pattern) = &arguments.only {
@@ -417,11 +493,11 @@ fn example(plan: &Plan) -> String {
 }
 
 /// Prints every problem; the exit code that goes with it.
-fn complain(problems: &[Problem]) -> u8 {
+fn complain(problems: &[Problem], done: &str) -> u8 {
     for problem in problems {
         eprintln!("{problem}");
     }
     let s = if problems.len() == 1 { "" } else { "s" };
-    eprintln!("edgebench: {} problem{s}, nothing was run", problems.len());
+    eprintln!("edgebench: {} problem{s}, nothing was {done}", problems.len());
     REFUSED
 }

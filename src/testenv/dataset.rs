@@ -12,6 +12,7 @@
 
 mod check;
 mod document;
+mod ids;
 mod lines;
 mod record;
 #[cfg(test)]
@@ -19,6 +20,7 @@ mod tests;
 
 pub use super::json_line::MAX_CHOICES;
 pub use check::{KEPT, Summary, check, check_on};
+pub use ids::Ids;
 pub use lines::MAX_LINE;
 
 use super::json_line::{Source, Text};
@@ -201,6 +203,20 @@ impl<R: Read> Reader<R> {
         };
         let record = self.parser.parse(&self.block[line], number);
         record.map(Some).map_err(|defect| defect.at(&self.path, number))
+    }
+}
+
+/// Says of single lines whether they are the records that are needed.
+pub struct LineCheck(Parser);
+
+impl LineCheck {
+    pub fn new(need: Need) -> LineCheck {
+        LineCheck(Parser::new(need))
+    }
+
+    /// Checks a line without its end; the problem is at `path` and `number`, wherever the line comes from.
+    pub fn check(&mut self, line: &[u8], path: &Path, number: u64) -> Result<(), Problem> {
+        self.0.parse(line, number).map(|_| ()).map_err(|defect| defect.at(path, number))
     }
 }
 

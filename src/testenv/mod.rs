@@ -4,6 +4,7 @@
 pub mod choice;
 pub mod dataset;
 pub mod extract;
+pub mod import;
 mod json_line;
 mod json_text;
 pub mod metric;
