@@ -3,7 +3,7 @@
 //!
 //! Only models of the built-in llama.cpp are known well enough; other backends see for themselves.
 
-use crate::job::{Instance, Job};
+use crate::job::{Instance, Job, Method, Task};
 use crate::problem::Problem;
 use serde::Serialize;
 use std::path::Path;
@@ -33,14 +33,17 @@ pub struct Fit {
     pub advice: String,
 }
 
-/// Holds a model with the llama backend's parameters against the memory that is free below `root`.
+/// Holds a model with the llama backend's parameters against the memory that is free below `root`. `texts`: whole texts
+/// will be scored, which takes logits for every token.
 ///
 /// # Errors
 /// What is wrong with the file or the parameters.
 #[cfg(feature = "gguf")]
-pub fn of(model: &Path, params: &[(String, String)], root: &Path) -> Result<Fit, String> {
+pub fn of(model: &Path, params: &[(String, String)], texts: bool, root: &Path) -> Result<Fit, String> {
+    use edgebench_llama::memory::Work;
     let free = crate::sense::memory::free_bytes(root);
-    let fit = edgebench_llama::fit::fit(model, params, free).map_err(|f| f.message)?;
+    let fit = edgebench_llama::fit::fit(model, params, if texts { Work::Texts } else { Work::Answers }, free)
+        .map_err(|f| f.message)?;
     let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
     Ok(Fit {
         model: model.display().to_string(),
@@ -62,17 +65,18 @@ pub fn of(model: &Path, params: &[(String, String)], root: &Path) -> Result<Fit,
 /// # Errors
 /// Always.
 #[cfg(not(feature = "gguf"))]
-pub fn of(model: &Path, _params: &[(String, String)], _root: &Path) -> Result<Fit, String> {
+pub fn of(model: &Path, _params: &[(String, String)], _texts: bool, _root: &Path) -> Result<Fit, String> {
     Err(format!("{}: this build has no llama.cpp, whose memory it would estimate; use the full one", model.display()))
 }
 
-/// Why `instance` does not fit into the memory that is free now; `None`: it does, or nobody can tell, or the user
+/// Why `instance` does not fit with `task` into the memory that is free now; `None`: it does, or nobody can tell, or the user
 /// insists. What is wrong with the model itself is told by the backend that opens it.
-pub fn shortage(job: &Job, instance: &Instance, root: &Path) -> Option<String> {
+pub fn shortage(job: &Job, instance: &Instance, task: &Task, root: &Path) -> Option<String> {
     if job.force_memory || instance.backend != LLAMA || has_word(instance) {
         return None;
     }
-    let fit = of(instance.model_path.as_deref()?, &instance.params, root).ok()?;
+    let texts = matches!(task.method, Method::Perplexity(_));
+    let fit = of(instance.model_path.as_deref()?, &instance.params, texts, root).ok()?;
     (!fit.fits).then_some(fit.advice)
 }
 
@@ -93,7 +97,8 @@ fn has_word(instance: &Instance) -> bool {
 /// Objects of a job that would not fit now. Memory may be free when they run, so these are no errors.
 pub fn warnings(job: &Job, root: &Path) -> Vec<Problem> {
     let one = |instance: &Instance| {
-        let what = format!("object \"{}\" does not fit: {}", instance.id, shortage(job, instance, root)?);
+        let why = job.tasks.iter().find_map(|task| shortage(job, instance, task, root))?;
+        let what = format!("object \"{}\" does not fit: {why}", instance.id);
         Some(Problem::new(&job.path, 0, what, ""))
     };
     job.instances.iter().filter_map(one).collect()

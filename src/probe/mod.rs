@@ -269,7 +269,7 @@ fn features(cpuinfo: &str) -> Vec<String> {
 fn fit_of(model: &Path, params: &[String], root: &Path) -> Result<Fit, String> {
     let pair = |p: &String| p.split_once('=').map(|(k, v)| (k.to_owned(), v.to_owned()));
     let pairs: Vec<_> = params.iter().map(pair).collect::<Option<_>>().ok_or("--param is key=value")?;
-    fit::of(model, &pairs, root)
+    fit::of(model, &pairs, false, root)
 }
 
 #[cfg(test)]

@@ -125,7 +125,7 @@ fn measure(
     let job = context.job;
     let mut asker = Asker::new(task, job.timeout).map_err(End::Dataset)?;
     let open = Open { power_hz: context.telemetry.plugin_hz(), ..open(job, instance, id) };
-    if let Some(why) = fit::shortage(job, instance, context.sysroot) {
+    if let Some(why) = fit::shortage(job, instance, task, context.sysroot) {
         return Err(End::DoesNotFit(why));
     }
     if let Some(wanted) = &job.measure.cooldown {

@@ -1,5 +1,6 @@
 //! The built-in llama.cpp with the demo model: right answers, the same through the plugin, and a killed host.
 
+use crate::board::Board;
 use crate::common::{Bench, root, workspace_library};
 use crate::conform::passes_conform_with;
 use std::time::{Duration, Instant};
@@ -154,4 +155,78 @@ fn it_passes_conform() {
     let model = root().join("datasets/demo/demo-q8_0.gguf");
     let arguments = ["--model", model.to_str().unwrap(), "--param", "threads=1"];
     passes_conform_with(&Bench::new(), "llama", &arguments);
+}
+
+/// A board with so many MiB free.
+fn board_with(mib: u64) -> Board {
+    let board = Board::fixture("vm");
+    board.set("proc/meminfo", &format!("MemTotal: 4000000 kB\nMemAvailable: {} kB\n", mib * 1024));
+    board
+}
+
+#[test]
+fn a_model_that_does_not_fit_is_not_started() {
+    let bench = Bench::new();
+    let sweep = "threads = 1, n_ctx = [256, 16384]";
+    bench.write("job.toml", job("llama", "demo-q8_0.gguf", sweep, "addition", "generate", 3));
+    let board = board_with(64);
+    let edgebench =
+        |arguments: &[&str]| bench.edgebench(arguments).env("EDGEBENCH_SYSROOT", board.path()).output().unwrap();
+
+    let check = edgebench(&["check", "job.toml"]);
+    let stderr = String::from_utf8(check.stderr).unwrap();
+    assert_eq!(check.status.code(), Some(0), "more may be free when it runs: {stderr}");
+    let warning = stderr.lines().find(|l| l.starts_with("warning: job.toml: object \"demo.2\" does not fit: needs"));
+    let warning = warning.unwrap_or_else(|| panic!("{stderr}"));
+    assert!(warning.contains("64.0 MiB free: try") && warning.contains("n_ctx = "), "{warning}");
+    assert_eq!(stderr.matches("does not fit").count(), 1, "{stderr}");
+
+    assert_eq!(edgebench(&["run", "job.toml", "--out", "out"]).status.code(), Some(1));
+    assert_eq!(bench.case("demo.1/addition").get("status"), "ok");
+    let row = bench.case("demo.2/addition");
+    assert_eq!((row.get("status"), row.get("valid")), ("out-of-memory", "no"));
+    assert!(row.get("reason").starts_with("needs ") && row.get("reason").contains("weights"), "{}", row.get("reason"));
+    assert!(row.get("load_ms").is_empty() && row.get("rss_peak_mib").is_empty(), "no host was started");
+}
+
+#[test]
+fn memory_may_be_forced() {
+    for (head, params) in [("force_memory = true", ""), ("", ", force_memory = true")] {
+        let bench = Bench::new();
+        let params = format!("threads = 1, n_ctx = 256{params}");
+        let job = job("llama", "demo-q8_0.gguf", &params, "addition", "generate", 3);
+        bench.write("job.toml", format!("[job]\n{head}\n{job}"));
+        let board = board_with(1);
+        let run = bench.edgebench(&["run", "job.toml", "--out", "out"]).env("EDGEBENCH_SYSROOT", board.path()).output();
+        assert_eq!(run.unwrap().status.code(), Some(0), "{head} {params}");
+        assert_eq!(bench.case("demo/addition").get("status"), "ok");
+    }
+}
+
+#[test]
+fn probe_tells_what_a_model_needs_by_part() {
+    let bench = Bench::new();
+    let model = root().join("datasets/demo/demo-q8_0.gguf");
+    let fit = |mib: u64, params: &[&str]| -> serde_json::Value {
+        let board = board_with(mib);
+        let mut command = bench.edgebench(&["probe", "--json", "--model", model.to_str().unwrap()]);
+        for param in params {
+            command.args(["--param", param]);
+        }
+        let out = command.env("EDGEBENCH_SYSROOT", board.path()).output().unwrap();
+        serde_json::from_slice::<serde_json::Value>(&out.stdout).unwrap()["model"].clone()
+    };
+    let roomy = fit(1000, &["n_ctx=1024"]);
+    let part = |fit: &serde_json::Value, name: &str| fit[name].as_f64().unwrap();
+    let sum: f64 = ["weights_mib", "kv_mib", "compute_mib", "host_mib"].iter().map(|p| part(&roomy, p)).sum();
+    assert!((sum - part(&roomy, "need_mib")).abs() < 1e-6 && part(&roomy, "rss_mib") >= sum - 1e-6);
+    assert_eq!(
+        (roomy["fits"].as_bool(), roomy["free_mib"].as_f64(), roomy["n_ctx"].as_u64()),
+        (Some(true), Some(1000.0), Some(1024))
+    );
+    let wide = fit(1000, &["n_ctx=2048"]);
+    assert!((part(&wide, "kv_mib") - 2.0 * part(&roomy, "kv_mib")).abs() < 1e-6);
+    let tight = fit(8, &["n_ctx=1024"]);
+    assert_eq!(tight["fits"].as_bool(), Some(false));
+    assert!(tight["advice"].as_str().unwrap().contains("smaller"), "{tight}");
 }

@@ -50,6 +50,7 @@ fn a_raspberry_pi_5() {
     );
     assert_eq!(probe["memory_free_mib"], 6144.0);
     assert_eq!(absent(&probe), ["power"], "the Pi's own power chip is behind the firmware");
+    assert!(probe["absent"][0]["todo"].as_str().unwrap().contains("vcgencmd pmic_read_adc"));
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //! want to know before anything is started. It must not know llama.cpp.
 
 use crate::failure::Failure;
-use crate::memory::{Need, context_length, shortage};
+use crate::memory::{Need, Work, context_length, shortage};
 use crate::params::Options;
 use crate::preflight::inspect;
 use std::path::Path;
@@ -18,17 +18,17 @@ pub struct Fit {
     pub shortage: Option<String>,
 }
 
-/// Holds `model`, opened with `params`, against `free` bytes of memory; `None`: the system does not tell.
+/// Holds `model`, opened with `params` for `work`, against `free` bytes of memory; `None`: the system does not tell.
 ///
 /// # Errors
 /// A file that is no GGUF, or a parameter that the backend would refuse.
-pub fn fit(model: &Path, params: &[(String, String)], free: Option<u64>) -> Result<Fit, Failure> {
+pub fn fit(model: &Path, params: &[(String, String)], work: Work, free: Option<u64>) -> Result<Fit, Failure> {
     let options = Options::parse(params.iter().map(|(k, v)| (k.as_str(), v.as_str())))?;
     let header = inspect(model)?;
     let n_ctx = context_length(&header, &options);
     Ok(Fit {
-        need: Need::of(&header, &options, n_ctx),
+        need: Need::of(&header, &options, n_ctx, work),
         n_ctx,
-        shortage: free.and_then(|free| shortage(&header, &options, free)),
+        shortage: free.and_then(|free| shortage(&header, &options, work, free)),
     })
 }

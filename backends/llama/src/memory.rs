@@ -19,6 +19,15 @@ const HOST_BYTES: u64 = 12 << 20;
 const TOKEN_BYTES: u64 = 180;
 const MERGE_BYTES: u64 = 145;
 
+/// What is asked of a model, as far as memory is concerned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Work {
+    /// One token, or the few of an option, after each prompt.
+    Answers,
+    /// Whole texts are scored: logits of every token.
+    Texts,
+}
+
 /// Bytes needed to open and use a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Need {
@@ -38,8 +47,12 @@ pub struct Need {
 
 impl Need {
     /// Of `model` with `n_ctx` tokens of context.
-    pub fn of(model: &Gguf, options: &Options, n_ctx: u64) -> Need {
+    pub fn of(model: &Gguf, options: &Options, n_ctx: u64, work: Work) -> Need {
         let n_ctx = padded(n_ctx);
+        let rows = match work {
+            Work::Answers => 1,
+            Work::Texts => reserved_rows(model, options, n_ctx),
+        };
         let repacked = repack::bytes(model);
         // A mapped table of which only some rows are read costs less than the copy that stands in for it.
         let (again, twice) = match (options.mmap, options.mlock) {
@@ -52,7 +65,7 @@ impl Need {
         Need {
             weights: model.weights_bytes.saturating_add(again),
             kv: kv_bytes(model, options, n_ctx),
-            compute: buffer_bytes(model, options, n_ctx, 1).saturating_add(work_bytes(model, options, n_ctx)),
+            compute: buffer_bytes(model, options, n_ctx, rows).saturating_add(work_bytes(model, options, n_ctx)),
             host: HOST_BYTES.saturating_add(tokenizer),
             twice,
         }
@@ -69,15 +82,22 @@ impl Need {
     }
 }
 
-/// llama.cpp's compute and output buffers as it reserves them. Pages of logits that nobody asks for are never touched and
-/// so are no need: scoring long texts touches them all, up to twice [`LOGITS_BYTES`].
+/// llama.cpp's compute buffer as it reserves it. Pages for logits that nobody asks for are never touched and so are no
+/// need.
 pub fn compute_bytes(model: &Gguf, options: &Options, n_ctx: u64) -> u64 {
-    let rows = output_rows(model.n_vocab, options.n_batch, options.n_ubatch);
-    buffer_bytes(model, options, padded(n_ctx), u64::from(rows).min(n_ctx))
+    let n_ctx = padded(n_ctx);
+    let rows = reserved_rows(model, options, n_ctx);
+    // The output buffer grows when it is needed.
+    buffer_bytes(model, options, n_ctx, rows)
+        .saturating_sub(rows.saturating_sub(1).saturating_mul(model.n_vocab).saturating_mul(4))
 }
 
-/// The largest set of tensors of a batch that are alive together, in f32, with logits for `rows` tokens. Which those are
-/// was found by comparing llama.cpp's own numbers ("compute buffer size") over shapes and options; `tests/open.rs` holds
+fn reserved_rows(model: &Gguf, options: &Options, n_ctx: u64) -> u64 {
+    u64::from(output_rows(model.n_vocab, options.n_batch, options.n_ubatch)).min(n_ctx)
+}
+
+/// The largest set of tensors of a batch that are alive together, in f32, and the copy of the logits of `rows` tokens
+/// that llama.cpp keeps. Which those are was found by comparing llama.cpp's own numbers ("compute buffer size") over shapes and options; `tests/open.rs` holds
 /// it against them.
 fn buffer_bytes(model: &Gguf, options: &Options, n_ctx: u64, rows: u64) -> u64 {
     let fused = options.uses_flash_attn();
@@ -93,8 +113,7 @@ fn buffer_bytes(model: &Gguf, options: &Options, n_ctx: u64, rows: u64) -> u64 {
     let layer = ubatch.saturating_mul(attention.max(feed_forward));
     let end = ubatch.saturating_mul(output).saturating_add(rows.saturating_mul(model.n_vocab));
     let graph = layer.max(end).saturating_add(ubatch.saturating_mul(mask));
-    // Beside the graph: the logits of one row.
-    graph.saturating_add(model.n_vocab).saturating_mul(4)
+    graph.saturating_add(rows.saturating_mul(model.n_vocab)).saturating_mul(4)
 }
 
 /// What the CPU backend of ggml takes beside: the right side of a product in the type of the left one, two bytes a number
@@ -144,8 +163,8 @@ pub fn available(meminfo: &str) -> Option<u64> {
 }
 
 /// The message for a model that does not fit, with what would fit, or `None` if it does.
-pub fn shortage(model: &Gguf, options: &Options, free: u64) -> Option<String> {
-    let need = Need::of(model, options, context_length(model, options));
+pub fn shortage(model: &Gguf, options: &Options, work: Work, free: u64) -> Option<String> {
+    let need = Need::of(model, options, context_length(model, options), work);
     if need.total() <= free {
         return None;
     }
@@ -159,15 +178,15 @@ pub fn shortage(model: &Gguf, options: &Options, free: u64) -> Option<String> {
         show(need.compute),
         show(need.host),
         show(free),
-        ways_out(model, options, free).join(" or "),
+        ways_out(model, options, work, free).join(" or "),
         unit = unit.1,
     ))
 }
 
 /// What would fit, the least change first.
-fn ways_out(model: &Gguf, options: &Options, free: u64) -> Vec<String> {
+fn ways_out(model: &Gguf, options: &Options, work: Work, free: u64) -> Vec<String> {
     let n_ctx = context_length(model, options);
-    let fits = |options: &Options, n_ctx: u64| Need::of(model, options, n_ctx).total() <= free;
+    let fits = |options: &Options, n_ctx: u64| Need::of(model, options, n_ctx, work).total() <= free;
     // The largest power of two below the present context that fits.
     let largest = |options: &Options| {
         let below = n_ctx.max(2) - 1;
@@ -178,9 +197,14 @@ fn ways_out(model: &Gguf, options: &Options, free: u64) -> Vec<String> {
         (smaller >= CTX_STEP).then_some(smaller)
     };
     let mut ways = Vec::new();
+    // Scores are the most of the scratch memory of a long context.
+    let fused = Options { flash_attn: FlashAttn::On, ..options.clone() };
+    if !options.uses_flash_attn() && fits(&fused, n_ctx) {
+        ways.push("flash_attn = on".to_owned());
+    }
     // Half of a cache in f16; V in blocks needs fused attention, in which options cannot be scored.
     let k = Options { type_k: CacheType::Q8_0, ..options.clone() };
-    let both = Options { type_v: CacheType::Q8_0, flash_attn: FlashAttn::On, ..k.clone() };
+    let both = Options { type_k: CacheType::Q8_0, type_v: CacheType::Q8_0, ..fused };
     let wide = [options.type_k, options.type_v].iter().any(|t| !t.is_quantised());
     let blocks = model.head_size.0.is_multiple_of(32) && model.head_size.1.is_multiple_of(32);
     if wide && blocks {
@@ -242,26 +266,28 @@ mod tests {
     #[test]
     fn a_shortage_says_how_much_and_what_to_do() {
         let options = Options { n_ctx: Some(131_072), ..Options::default() };
-        assert_eq!(shortage(&model(), &options, 64 << 30), None);
-        let message = shortage(&model(), &options, 3 << 30).unwrap();
-        assert!(message.starts_with("needs 13.") && message.len() <= 247, "{message}");
+        assert_eq!(shortage(&model(), &options, Work::Answers, 64 << 30), None);
+        let message = shortage(&model(), &options, Work::Answers, 3 << 30).unwrap();
+        assert!(message.starts_with("needs 17.") && message.len() <= 247, "{message}");
         assert!(message.contains("weights 1.0, KV 4.0") && message.contains("3.0 GiB free"), "{message}");
-        assert!(message.ends_with("free: try n_ctx = 16384 or a smaller quantisation"), "{message}");
-        let message = shortage(&model(), &options, 1 << 29).unwrap();
+        assert!(message.ends_with("free: try n_ctx = 8192 or a smaller quantisation"), "{message}");
+        let message = shortage(&model(), &options, Work::Answers, 6 << 30).unwrap();
+        assert!(message.contains("free: try flash_attn = on or n_ctx = "), "{message}");
+        let message = shortage(&model(), &options, Work::Answers, 1 << 29).unwrap();
         assert!(message.ends_with("try a smaller quantisation or a smaller model"), "{message}");
     }
 
     #[test]
     fn a_smaller_cache_is_proposed_where_it_is_enough() {
         let options = Options { n_ctx: Some(4096), n_ubatch: 16, ..Options::default() };
-        let need = |options: &Options| Need::of(&model(), options, 4096).total();
+        let need = |options: &Options| Need::of(&model(), options, 4096, Work::Answers).total();
         let k = Options { type_k: CacheType::Q8_0, ..options.clone() };
         let both = Options { type_v: CacheType::Q8_0, flash_attn: FlashAttn::On, ..k.clone() };
         assert!(need(&both) < need(&k) && need(&k) < need(&options));
-        let message = shortage(&model(), &options, need(&k)).unwrap();
+        let message = shortage(&model(), &options, Work::Answers, need(&k)).unwrap();
         assert!(message.ends_with("try type_k = q8_0 or n_ctx = 2048 or a smaller quantisation"), "{message}");
-        let message = shortage(&model(), &options, need(&both)).unwrap();
-        assert!(message.contains("try type_k = type_v = q8_0 with flash_attn = on or n_ctx = 2048"), "{message}");
+        let message = shortage(&model(), &options, Work::Answers, need(&both)).unwrap();
+        assert!(message.contains("try type_k = type_v = q8_0 with flash_attn = on or n_ctx = 1024"), "{message}");
     }
 
     #[test]
@@ -270,7 +296,7 @@ mod tests {
         let mut model = model();
         model.matrices = [(2, 1 << 29)].into();
         let twice = repack::bytes(&model).total();
-        let of = |options: &Options| Need::of(&model, options, 4096);
+        let of = |options: &Options| Need::of(&model, options, 4096, Work::Answers);
         let mapped = of(&Options::default());
         assert_eq!((mapped.weights, mapped.twice), (1 << 30, twice));
         assert_eq!(mapped.peak_rss(), mapped.total() + twice);
@@ -288,9 +314,9 @@ mod tests {
             cache_per_token: (u64::MAX, 7),
             ..model()
         };
-        let need = Need::of(&absurd, &Options::default(), u64::MAX);
+        let need = Need::of(&absurd, &Options::default(), u64::MAX, Work::Texts);
         assert_eq!((need.total(), need.peak_rss()), (u64::MAX, u64::MAX));
-        assert!(shortage(&absurd, &Options::default(), 1 << 40).is_some());
+        assert!(shortage(&absurd, &Options::default(), Work::Texts, 1 << 40).is_some());
     }
 
     #[test]

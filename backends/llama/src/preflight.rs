@@ -4,7 +4,7 @@
 
 use crate::failure::Failure;
 use crate::gguf::Gguf;
-use crate::memory::{available, shortage};
+use crate::memory::{Work, available, shortage};
 use crate::params::Options;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -39,7 +39,7 @@ pub fn check_memory(model: &Gguf, options: &Options, meminfo: &Path) -> Result<(
         return Ok(());
     }
     let free = fs::read_to_string(meminfo).ok().as_deref().and_then(available);
-    match free.and_then(|free| shortage(model, options, free)) {
+    match free.and_then(|free| shortage(model, options, Work::Answers, free)) {
         Some(message) => Err(Failure::out_of_memory(message)),
         None => Ok(()),
     }

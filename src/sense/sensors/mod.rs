@@ -136,8 +136,13 @@ fn absent(root: &Path, layout: &Layout, power: &Rails) -> Vec<Absent> {
         );
     }
     if layout.rails.is_empty() && power.refused.is_empty() {
-        let todo =
-            "an INA219/226/3221 on I²C with its hwmon driver, or an external meter: [power] source = \"exec: …\"";
+        let pi5 = attribute::text(root.join("proc/device-tree/model")).starts_with("Raspberry Pi 5");
+        let todo = if pi5 {
+            "its power chip is read through the firmware: sum up `vcgencmd pmic_read_adc` in a script that prints \
+             t_s,watts, as [power] source = \"exec: SCRIPT\"; or an external meter"
+        } else {
+            "an INA219/226/3221 on I²C with its hwmon driver, or an external meter: [power] source = \"exec: …\""
+        };
         add("power", "no hwmon power, powercap, or battery in sysfs", todo);
     }
     if number(root.join("proc/pressure/memory")).is_none() && !root.join("proc/pressure/memory").exists() {

@@ -105,17 +105,43 @@ fn a_good_file_is_described() {
         n_tensors: 3,
         n_params: 64 * 3 + 64 * 64 + 64,
         weights_bytes: 64 * 3 * 4 + 64 * 64 / 32 * 34 + 64 * 4,
+        matrices: [(8, 64 * 64 / 32 * 34)].into(),
+        embedding: (0, 64 * 3 * 4),
+        has_output: false,
         n_files: 1,
         n_ctx_train: 512,
         n_vocab: 3,
+        n_merges: 0,
         n_embd: 64,
         n_ff: 128,
         n_head: 4,
+        n_head_kv: 2,
         head_size: (16, 16),
         cache_per_token: (2 * 2 * 16, 2 * 2 * 16),
         state_bytes: 0,
     };
     assert_eq!(model, expected);
+}
+
+#[test]
+fn experts_merges_and_further_files_count() {
+    let merges = [&string("a b")[..], &string("b c")].concat();
+    let writer = model().u32("llama.expert_used_count", 2).u32("llama.expert_feed_forward_length", 96).array(
+        "tokenizer.ggml.merges",
+        8,
+        2,
+        &merges,
+    );
+    let mut whole = read(&writer.finish()).unwrap();
+    assert_eq!((whole.n_ff, whole.n_merges), (2 * 96, 2));
+    let mut rest = writer;
+    rest.tensors.clear();
+    let rest = read(&rest.tensor("output.weight", &[64, 3], 0).finish()).unwrap();
+    let before = whole.weights_bytes;
+    whole.add_tensors(&rest);
+    assert!(whole.has_output && whole.embedding == (0, 64 * 3 * 4));
+    assert_eq!(whole.weights_bytes, before + 64 * 3 * 4);
+    assert_eq!(whole.matrices, [(0, 64 * 3 * 4), (8, 64 * 64 / 32 * 34)].into());
 }
 
 #[test]
@@ -273,7 +299,7 @@ proptest! {
         let writer = names.iter().zip(n).fold(writer, |w, (name, n)| w.u32(&format!("llama.{name}"), n));
         let gguf = read(&writer.finish()).unwrap();
         let options = crate::params::Options::default();
-        let need = crate::memory::Need::of(&gguf, &options, u64::MAX);
+        let need = crate::memory::Need::of(&gguf, &options, u64::MAX, crate::memory::Work::Texts);
         prop_assert!(need.total() > 0);
     }
 }
