@@ -45,6 +45,8 @@ export CARGO_INCREMENTAL=0
 # The same bytes wherever and whenever it is built: no path of this machine in panics.
 REMAP="--remap-path-prefix=$ROOT=edgebench --remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=cargo"
 REMAP="$REMAP --remap-path-prefix=$(rustc --print sysroot)=rust"
+# Nothing unwinds where a panic aborts. (llama.cpp's C++ does, and has tables of its own.)
+COMPACT="-C force-unwind-tables=no"
 # A dynamic musl program: Rust's own start files and libc are for static ones only.
 MUSL_DYNAMIC="-C target-feature=-crt-static -C link-self-contained=no -C link-arg=-dynamic"
 VERSION="$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)"
@@ -89,8 +91,8 @@ for TARGET in "$@"; do
     HOSTS="$WORK/hosts-$ARCH$SLIM"
     rm -rf "$HOSTS"
     mkdir -p "$HOSTS" dist
-    host plugin-glibc "$GLIBC_TARGET" edgebench-host "" z ""
-    host plugin-musl "$TARGET" edgebench-host "" z "$MUSL_DYNAMIC"
+    host plugin-glibc "$GLIBC_TARGET" edgebench-host "" z "$COMPACT"
+    host plugin-musl "$TARGET" edgebench-host "" z "$COMPACT $MUSL_DYNAMIC"
     FEATURES=
     if [ -z "$SLIM" ]; then
         FEATURES=gguf
@@ -103,7 +105,7 @@ for TARGET in "$@"; do
     fi
     # The controller carries them.
     export EDGEBENCH_HOSTS="$HOSTS"
-    zigbuild "edgebench$SLIM" "$TARGET" edgebench "$FEATURES" s ""
+    zigbuild "edgebench$SLIM" "$TARGET" edgebench "$FEATURES" s "$COMPACT"
     unset EDGEBENCH_HOSTS
     file -b "$BUILT" | grep -q "statically linked" || { echo "$BUILT is not static" >&2; exit 1; }
     NAME="edgebench-$VERSION-$ARCH$SLIM"
