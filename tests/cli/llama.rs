@@ -230,3 +230,32 @@ fn probe_tells_what_a_model_needs_by_part() {
     assert_eq!(tight["fits"].as_bool(), Some(false));
     assert!(tight["advice"].as_str().unwrap().contains("smaller"), "{tight}");
 }
+
+#[test]
+fn perplexity_is_that_of_llama_perplexity() {
+    let bench = Bench::new();
+    let demo = root().join("datasets/demo");
+    let lines = std::fs::read_to_string(demo.join("heldout.jsonl")).unwrap();
+    let texts = lines
+        .lines()
+        .map(|l| serde_json::from_str::<serde_json::Value>(l).unwrap()["text"].as_str().unwrap().to_owned());
+    bench.write("heldout.txt", texts.collect::<Vec<_>>().join("\n\n") + "\n");
+    // `llama-perplexity -c WINDOW -b WINDOW -fa off` on the same file: scripts/peer-perplexity.
+    let known = [(64, 1.7586), (128, 1.7225), (512, 2.3316)];
+    let mut job = format!(
+        "[[object]]\nname = \"demo\"\nbackend = \"llama\"\nmodel = \"{}/demo-f16.gguf\"\nparams = {{ threads = 1, n_ctx = 512 }}\n",
+        demo.display()
+    );
+    for (window, _) in known {
+        job += &format!(
+            "[[task]]\nname = \"w{window}\"\ndataset = \"heldout.txt\"\nmethod = \"perplexity\"\nwindows = {{ style = \"llama.cpp\", size = {window} }}\n"
+        );
+    }
+    bench.write("job.toml", job);
+    let (code, stderr) = bench.run();
+    assert_eq!(code, 0, "{stderr}");
+    for (window, wanted) in known {
+        let got = bench.case(&format!("demo/w{window}")).number("perplexity").unwrap();
+        assert!((got / wanted - 1.0).abs() < 1e-3, "window {window}: {got} instead of {wanted}");
+    }
+}

@@ -10,8 +10,9 @@ use serde_json::ser::{Formatter, PrettyFormatter, Serializer};
 use std::fmt::Write as _;
 use std::io::{self, Write};
 
-/// Steps that a template may take: far more than any needs, and an end to one that has none.
-const FUEL: u64 = 50_000_000;
+/// Steps that a template may take: far more than any needs, and an end to one that has none. Fewer in tests, which
+/// run without optimisation.
+const FUEL: u64 = if cfg!(test) { 100_000 } else { 5_000_000 };
 
 /// Who says something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -166,5 +167,32 @@ impl Formatter for Spaced {
 
     fn begin_object_value<W: ?Sized + Write>(&mut self, out: &mut W) -> io::Result<()> {
         out.write_all(b": ")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn render(template: &str, variables: serde_json::Value) -> Result<String, String> {
+        let chat = Chat::compile(template, "<s>", "</s>", &variables)?;
+        chat.render(&[Turn::new(Role::User, "hi")]).map(|rendered| rendered.text)
+    }
+
+    #[test]
+    fn what_a_template_raises_and_what_never_ends_are_errors() {
+        let none = serde_json::json!({});
+        let error = render("{{ raise_exception('only two turns') }}", none.clone()).unwrap_err();
+        assert!(error.contains("only two turns"), "{error}");
+        let nested = "{% for a in range(9999) %}{% for b in range(9999) %}{% endfor %}{% endfor %}";
+        assert!(render(nested, none.clone()).unwrap_err().contains("fuel"));
+        assert!(render("{% if %}", none).unwrap_err().contains("line 1"));
+    }
+
+    #[test]
+    fn variables_and_the_date_are_there() {
+        let year = jiff::Timestamp::now().strftime("%Y").to_string();
+        let text = render("{{ mark }}{{ strftime_now('%Y') }}", serde_json::json!({ "mark": [1, true] })).unwrap();
+        assert_eq!(text, format!("[1, True]{year}"));
     }
 }
