@@ -94,12 +94,12 @@ fn has_word(instance: &Instance) -> bool {
     instance.params.iter().any(|(key, _)| key == FORCE)
 }
 
-/// Objects of a job that would not fit now. Memory may be free when they run, so these are no errors.
-pub fn warnings(job: &Job, root: &Path) -> Vec<Problem> {
+/// Objects of a job, whose file is `shown` to the user, that would not fit now. Memory may be free when they run, so these are no errors.
+pub fn warnings(job: &Job, shown: &Path, root: &Path) -> Vec<Problem> {
     let one = |instance: &Instance| {
         let why = job.tasks.iter().find_map(|task| shortage(job, instance, task, root))?;
         let what = format!("object \"{}\" does not fit: {why}", instance.id);
-        Some(Problem::new(&job.path, 0, what, ""))
+        Some(Problem::new(shown, 0, what, ""))
     };
     job.instances.iter().filter_map(one).collect()
 }

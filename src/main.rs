@@ -296,7 +296,7 @@ fn check_job(arguments: &Check) -> u8 {
                 plan.total_records(),
                 plan.bytes as f64 / 1e6,
             );
-            for warning in fit::warnings(&plan.job, &sensors::root()) {
+            for warning in fit::warnings(&plan.job, &arguments.job, &sensors::root()) {
                 eprintln!("warning: {warning}");
             }
             OK

@@ -70,7 +70,7 @@ impl Examples {
     }
 
     /// The examples before `record`, whose rendered question is `question`. In a file with subjects they are of the
-    /// record's own.
+    /// record's own, and of others where it has too few.
     ///
     /// # Errors
     /// There are not enough of them.
@@ -90,6 +90,10 @@ impl Examples {
                 let other = i + random.below((others.len() - i) as u64) as usize;
                 others.swap(i, other);
             }
+        }
+        if others.len() < self.n && !others.is_empty() {
+            let more = self.pools.iter().filter(|(other, _)| *other != subject).flat_map(|(_, pool)| &pool.examples);
+            others.extend(more.filter(|e| e.question != question));
         }
         if others.len() < self.n {
             let of = if by_subject { format!(" of the subject \"{subject}\"") } else { String::new() };
