@@ -3,7 +3,7 @@
 
 use super::super::dataset::Record;
 use crate::job::{Pick, Shots};
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 /// Examples of one subject from which `random-per-record` draws, at most.
 const POOL: usize = 1000;
@@ -20,7 +20,7 @@ pub struct Examples {
     n: usize,
     pick: Pick,
     seed: u64,
-    pools: HashMap<String, Pool>,
+    pools: BTreeMap<String, Pool>,
 }
 
 #[derive(Default)]
@@ -32,7 +32,7 @@ struct Pool {
 impl Examples {
     /// No examples.
     pub fn none() -> Examples {
-        Examples { n: 0, pick: Pick::First, seed: 0, pools: HashMap::new() }
+        Examples { n: 0, pick: Pick::First, seed: 0, pools: BTreeMap::new() }
     }
 
     /// Room for what `shots` asks for.
