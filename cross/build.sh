@@ -71,8 +71,8 @@ zigbuild() {
     # RUSTC_BOOTSTRAP allows -Z in a stable compiler, which compiles its own standard library with it.
     # shellcheck disable=SC2086
     env ${STD:+RUSTC_BOOTSTRAP=1} CARGO_PROFILE_DIST_OPT_LEVEL="$opt" RUSTFLAGS="$REMAP $flags" \
-        cargo-zigbuild zigbuild --quiet --profile dist --no-default-features --features "$features" $STD --target "$target" --target-dir "$WORK/$out-$triple" \
-        --bin "$binary" >&2
+        cargo-zigbuild zigbuild --quiet --profile dist --no-default-features --features "$features" $STD \
+        --target "$target" --target-dir "$WORK/$out-$triple" --bin "$binary" >&2
     BUILT="$WORK/$out-$triple/$triple/dist/$binary"
 }
 
@@ -119,14 +119,14 @@ for TARGET in "$@"; do
     NAME="edgebench-$VERSION-$ARCH$SLIM"
     cp "$BUILT" "dist/$NAME"
 
-    # Everything that a board needs, with times and owners that are always the same.
+    # Everything that a board needs, with times, owners and modes that are always the same.
     PACK="$WORK/pack/$NAME"
     rm -rf "$PACK"
     mkdir -p "$PACK/datasets"
     cp "dist/$NAME" "$PACK/edgebench"
     cp README.md README.zh-CN.md LICENSE CHANGELOG.md backends/edgebench.h "$PACK"
     cp -r datasets/demo "$PACK/datasets/demo"
-    tar --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner --format=ustar -C "$WORK/pack" -cf - "$NAME" | gzip -n9 > "dist/$NAME.tar.gz"
+    tar --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner --mode=u=rwX,go=rX --format=ustar -C "$WORK/pack" -cf - "$NAME" | gzip -n9 > "dist/$NAME.tar.gz"
 done
 (cd dist && sha256sum edgebench-* > SHA256SUMS)
 ls -l dist >&2
