@@ -1,6 +1,5 @@
-//! Puts the hosts that `cross/build.sh` has built into the controller: every file of the folder that EDGEBENCH_HOSTS
-//! names, packed with lz4 and under its name without `.lz4`. Without that variable the table is empty, and the program
-//! starts itself as a host.
+//! Puts the programs that `cross/build.sh` has built into the next one: every file of the folder that EDGEBENCH_HOSTS
+//! names; `NAME.zst` is a packed one. Without that variable the table is empty, and the program starts itself as a host.
 
 use std::fmt::Write;
 use std::path::PathBuf;
@@ -17,7 +16,11 @@ fn main() {
         for file in files {
             println!("cargo::rerun-if-changed={}", file.display());
             let name = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-            let _ = writeln!(table, "    Embedded {{ name: {name:?}, packed: include_bytes!({file:?}) }},");
+            let packed = file.extension().is_some_and(|e| e == "zst");
+            let _ = writeln!(
+                table,
+                "    Embedded {{ name: {name:?}, packed: {packed}, bytes: include_bytes!({file:?}) }},"
+            );
         }
     }
     table.push_str("];\n");

@@ -27,7 +27,7 @@ done
 [ $# -gt 0 ] || { sed -n '2,9s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 
 need_build
-need ninja-build ccache lz4 file python3-venv
+need ninja-build ccache zstd file python3-venv
 if [ ! -x "$WORK/venv/bin/cargo-zigbuild" ]; then
     python3 -m venv "$WORK/venv"
     "$WORK/venv/bin/pip" install --quiet --disable-pip-version-check ziglang==0.17.1 cargo-zigbuild==0.24.0
@@ -71,16 +71,13 @@ zigbuild() {
     # RUSTC_BOOTSTRAP allows -Z in a stable compiler, which compiles its own standard library with it.
     # shellcheck disable=SC2086
     env ${STD:+RUSTC_BOOTSTRAP=1} CARGO_PROFILE_DIST_OPT_LEVEL="$opt" RUSTFLAGS="$REMAP $flags" \
-        cargo-zigbuild zigbuild --quiet --profile dist --no-default-features --features "$features" $STD --target "$target" --target-dir "$WORK/$out-$triple" \
-        --bin "$binary" >&2
+        cargo-zigbuild zigbuild --quiet --profile dist --no-default-features --features "$features" $STD \
+        --target "$target" --target-dir "$WORK/$out-$triple" --bin "$binary" >&2
     BUILT="$WORK/$out-$triple/$triple/dist/$binary"
 }
 
-# host OUT …: builds a host with zigbuild and packs it for the controller.
-host() {
-    zigbuild "$@"
-    lz4 -q -f -12 -BD -B5 --no-frame-crc "$BUILT" "$HOSTS/$1.lz4"
-}
+# pack FILE: FILE.zst.
+pack() { zstd --quiet --force --rm --ultra -22 --no-check "$1"; }
 
 for TARGET in "$@"; do
     if [ ! -f "cross/$TARGET.sh" ]; then
@@ -88,37 +85,48 @@ for TARGET in "$@"; do
         exit 2
     fi
     . "cross/$TARGET.sh"
-    HOSTS="$WORK/hosts-$ARCH$SLIM"
-    rm -rf "$HOSTS"
+    # What lies in the controller: hosts. They are packed one by one, but those of the slim file together with it.
+    HOSTS="$WORK/inside-$ARCH$SLIM/hosts"
+    rm -rf "$WORK/inside-$ARCH$SLIM"
     mkdir -p "$HOSTS" dist
-    host plugin-glibc "$GLIBC_TARGET" edgebench-host "" z "$COMPACT"
-    host plugin-musl "$TARGET" edgebench-host "" z "$COMPACT $MUSL_DYNAMIC"
+    zigbuild plugin-glibc "$GLIBC_TARGET" edgebench-host "" z "$COMPACT"
+    cp "$BUILT" "$HOSTS/plugin-glibc"
+    zigbuild plugin-musl "$TARGET" edgebench-host "" z "$COMPACT $MUSL_DYNAMIC"
+    cp "$BUILT" "$HOSTS/plugin-musl"
     FEATURES=
     if [ -z "$SLIM" ]; then
         FEATURES=gguf
         for VARIANT in ${ONLY:-$VARIANTS}; do
             (
                 variant "$VARIANT" || { echo "cross/build.sh: $TARGET has no variant $VARIANT; there is: $VARIANTS" >&2; exit 2; }
-                host "llama-$VARIANT" "$TARGET" edgebench-host llama 3 ""
+                zigbuild "llama-$VARIANT" "$TARGET" edgebench-host llama 3 ""
+                cp "$BUILT" "$HOSTS/llama-$VARIANT"
             )
         done
+        for HOST in "$HOSTS"/*; do pack "$HOST"; done
     fi
-    # The controller carries them.
     export EDGEBENCH_HOSTS="$HOSTS"
     zigbuild "edgebench$SLIM" "$TARGET" edgebench "$FEATURES" s "$COMPACT"
+    if [ -n "$SLIM" ]; then
+        export EDGEBENCH_HOSTS="$WORK/inside-$ARCH$SLIM/packed"
+        mkdir "$EDGEBENCH_HOSTS"
+        cp "$BUILT" "$EDGEBENCH_HOSTS/edgebench"
+        pack "$EDGEBENCH_HOSTS/edgebench"
+        zigbuild edgebench-packed "$TARGET" edgebench-packed "" z "$COMPACT"
+    fi
     unset EDGEBENCH_HOSTS
     file -b "$BUILT" | grep -q "statically linked" || { echo "$BUILT is not static" >&2; exit 1; }
     NAME="edgebench-$VERSION-$ARCH$SLIM"
     cp "$BUILT" "dist/$NAME"
 
-    # Everything that a board needs, with times and owners that are always the same.
+    # Everything that a board needs, with times, owners and modes that are always the same.
     PACK="$WORK/pack/$NAME"
     rm -rf "$PACK"
     mkdir -p "$PACK/datasets"
     cp "dist/$NAME" "$PACK/edgebench"
     cp README.md README.zh-CN.md LICENSE CHANGELOG.md backends/edgebench.h "$PACK"
     cp -r datasets/demo "$PACK/datasets/demo"
-    tar --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner --format=ustar -C "$WORK/pack" -cf - "$NAME" | gzip -n9 > "dist/$NAME.tar.gz"
+    tar --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner --mode=u=rwX,go=rX --format=ustar -C "$WORK/pack" -cf - "$NAME" | gzip -n9 > "dist/$NAME.tar.gz"
 done
 (cd dist && sha256sum edgebench-* > SHA256SUMS)
 ls -l dist >&2

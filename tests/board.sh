@@ -9,7 +9,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/need
-need debootstrap proot qemu-user-static qemu-system-arm openssh-client e2fsprogs curl
+need debootstrap qemu-user-static qemu-system-arm openssh-client e2fsprogs curl
 file=${1:-dist/edgebench-$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)-aarch64}
 [ -x "$file" ] || {
     echo "$file is missing: cross/build.sh aarch64-unknown-linux-musl" >&2
@@ -20,6 +20,30 @@ port=${BOARD_PORT:-2222}
 mkdir -p "$work"
 step() { echo "--- $(date +%T) $*"; }
 
+# foreign COMMAND…: in a name space of mounts in which programs for arm64 run. Where the machine has no entry for them,
+# users get a name space too, so that the entry is a private one (Linux 6.7).
+foreign() {
+    if grep -qs enabled /proc/sys/fs/binfmt_misc/qemu-aarch64; then
+        unshare --mount "$@"
+        return
+    fi
+    local gate=$work/gate child
+    rm -f "$gate"
+    mkfifo "$gate"
+    # shellcheck disable=SC2016
+    unshare --user --mount --pid --fork bash -ec 'read -r _ < "$0"
+        mount -t binfmt_misc binfmt_misc /proc/sys/fs/binfmt_misc
+        cat /usr/lib/binfmt.d/qemu-aarch64.conf > /proc/sys/fs/binfmt_misc/register
+        exec "$@"' "$gate" "$@" &
+    child=$!
+    # Until it is there.
+    while [ "$(readlink "/proc/$child/ns/user")" = "$(readlink /proc/self/ns/user)" ]; do sleep 0.1; done
+    echo '0 0 65536' > "/proc/$child/uid_map"
+    echo '0 0 65536' > "/proc/$child/gid_map"
+    echo > "$gate"
+    wait "$child"
+}
+
 # --- A disk with Debian, sshd and cron, and the key of this test.
 if [ ! -e "$work/disk.img" ]; then
     step "Debian 12 for arm64"
@@ -29,9 +53,10 @@ if [ ! -e "$work/disk.img" ]; then
         --include=systemd-sysv,udev,openssh-server,cron,linux-image-arm64 bookworm "$work/root" > "$work/debootstrap.log"
     # In a container debootstrap leaves a link there, which turns round when it is followed inside.
     rm -rf "$work/root/proc" && mkdir "$work/root/proc"
-    # The packages' own scripts are arm64 programs.
-    DEBOOTSTRAP_DIR=/debootstrap proot -0 -q "qemu-aarch64-static -cpu max" -r "$work/root" -b /dev -b /proc -w / \
-        /debootstrap/debootstrap --second-stage >> "$work/debootstrap.log" 2>&1
+    # The packages' own scripts are arm64 programs. `container`: device nodes are not made but found.
+    # shellcheck disable=SC2016
+    foreign sh -ec 'mount --rbind /dev "$0/dev"; mount -t proc proc "$0/proc"
+        container=lxc exec chroot "$0" /debootstrap/debootstrap --second-stage' "$work/root" >> "$work/debootstrap.log" 2>&1
     echo board > "$work/root/etc/hostname"
     echo '/dev/vda / ext4 defaults 0 1' > "$work/root/etc/fstab"
     install -d -m 700 "$work/root/root/.ssh"

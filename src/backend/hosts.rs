@@ -10,11 +10,11 @@ mod start;
 pub mod variant;
 
 pub use describe::{Description, HostReport, TRIAL_ARGUMENT, describe};
-pub use start::{Way, spawn};
+pub use start::{Way, become_packed, itself, spawn};
 
 use super::elf::{self, Libc};
 use super::loader::is_path;
-use lz4_flex::frame::FrameDecoder;
+use ruzstd::decoding::StreamingDecoder;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
@@ -22,21 +22,26 @@ use std::path::{Path, PathBuf};
 #[derive(Debug)]
 pub struct Embedded {
     pub name: &'static str,
-    /// An LZ4 frame.
-    packed: &'static [u8],
+    /// Are the bytes a zstd frame?
+    packed: bool,
+    bytes: &'static [u8],
 }
 
 impl Embedded {
     /// The program's bytes.
-    fn unpack(&self) -> impl Read {
-        FrameDecoder::new(self.packed)
+    fn unpack(&self) -> io::Result<Box<dyn Read>> {
+        if !self.packed {
+            return Ok(Box::new(self.bytes));
+        }
+        let decoder = StreamingDecoder::new(self.bytes).map_err(io::Error::other)?;
+        Ok(Box::new(decoder))
     }
 
     /// The dynamic loader that it asks for; `None` when it is static.
     fn loader(&self) -> Option<PathBuf> {
         // Headers and the loader's name are at the start of the file.
         let mut start = Vec::new();
-        self.unpack().take(16 << 10).read_to_end(&mut start).ok()?;
+        self.unpack().ok()?.take(16 << 10).read_to_end(&mut start).ok()?;
         elf::interpreter(&start).map(PathBuf::from)
     }
 

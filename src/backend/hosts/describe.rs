@@ -30,7 +30,7 @@ pub struct HostReport {
     /// What can run in it.
     pub serves: String,
     /// Bytes that it takes of this program's file; 0 for the program itself.
-    pub packed_bytes: usize,
+    pub bytes: usize,
     pub starts: bool,
     /// How it starts ("from memory"), or why it does not.
     pub how: String,
@@ -53,7 +53,7 @@ pub fn describe() -> Description {
 }
 
 fn report(embedded: &'static Embedded, choice: &Option<Result<variant::Choice, String>>) -> HostReport {
-    let size = embedded.packed.len();
+    let size = embedded.bytes.len();
     let Some(name) = embedded.name.strip_prefix(LLAMA) else {
         let libc = embedded.name.trim_start_matches(PLUGIN);
         return row(embedded.name, size, format!("plugins for {libc}"), trial(&Source::Embedded(embedded)));
@@ -65,12 +65,12 @@ fn report(embedded: &'static Embedded, choice: &Option<Result<variant::Choice, S
     row(embedded.name, size, "llama".to_owned(), ended)
 }
 
-fn row(name: &str, packed_bytes: usize, serves: String, trial: Result<String, String>) -> HostReport {
+fn row(name: &str, bytes: usize, serves: String, trial: Result<String, String>) -> HostReport {
     let (starts, how) = match trial {
         Ok(how) => (true, how),
         Err(why) => (false, why),
     };
-    HostReport { name: name.to_owned(), serves, packed_bytes, starts, how }
+    HostReport { name: name.to_owned(), serves, bytes, starts, how }
 }
 
 /// Starts a host that leaves at once: how it started, or why it did not.
