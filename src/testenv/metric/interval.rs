@@ -45,7 +45,7 @@ pub fn design_effect(clusters: &Table, column: usize) -> f64 {
 
 /// Percentile bootstrap (Efron 1979) of what `values` makes of sums of rows; with subjects as rows the pairs cluster
 /// bootstrap (Cameron, Gelbach & Miller 2008). The ends are the 26th and the 975th of 1000 sorted values. `None` for a value
-/// that a resample could not give.
+/// that a resample could not give, and where there are not two rows.
 pub fn bootstrap(table: &Table, values: impl Fn(&[f64]) -> Vec<Option<f64>>) -> Vec<Option<Interval>> {
     let units = table.len();
     let mut random = SplitMix(SEED);
@@ -66,7 +66,7 @@ pub fn bootstrap(table: &Table, values: impl Fn(&[f64]) -> Vec<Option<f64>>) -> 
     let ends = |mut sample: Vec<f64>| {
         sample.sort_unstable_by(f64::total_cmp);
         let cut = sample.len() / 40;
-        (sample.len() == RESAMPLES).then(|| (sample[cut], sample[sample.len() - 1 - cut]))
+        (units > 1 && sample.len() == RESAMPLES).then(|| (sample[cut], sample[sample.len() - 1 - cut]))
     };
     samples.into_iter().map(ends).collect()
 }
