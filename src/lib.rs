@@ -15,6 +15,7 @@
 //! | `job` | `job.toml` → objects × tasks |
 //! | `results` | files and columns of a run folder |
 //! | `pattern` | names on the command line |
+//! | `random` | the same random numbers everywhere |
 //! | `clock` | the one clock of every measurement |
 //! | `problem` | the sentence in which every defect of the input is told |
 
@@ -26,6 +27,7 @@ pub mod job;
 mod pattern;
 pub mod probe;
 pub mod problem;
+pub mod random;
 pub mod results;
 pub mod sense;
 pub mod story;

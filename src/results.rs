@@ -87,11 +87,12 @@ const CASE_TAIL: &[&str] = &[
     "sustained_last",
     "throttle_after_s",
     "evidence",
+    "unextracted",
 ];
 
-/// Columns of cases.csv, in order; `metrics` are the tasks' own, beyond `acc`.
+/// Columns of cases.csv, in order; `metrics` are those of the tasks' own metrics.
 pub fn case_columns<'a>(metrics: &[&'a str]) -> Vec<&'a str> {
-    let own = metrics.iter().filter(|m| **m != "acc");
+    let own = metrics.iter().filter(|m| !CASE_HEAD.contains(m));
     CASE_HEAD.iter().chain(own).chain(CASE_TAIL).copied().collect()
 }
 

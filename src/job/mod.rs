@@ -1,17 +1,22 @@
 //! `job.toml` → `Job`: objects (swept into instances) and tasks, with every problem of the file found at once.
 //! It owns the words of the job file and must not know how anything is run.
 //!
-//! `read` turns TOML into these types, `prompt` those parts of it that concern what a model sees, `measure` those about
-//! sampling, power and limits, `gate` those about regressions; `toml` is the table reader that remembers lines.
+//! `read` turns TOML into these types, `prompt` those parts of it that concern what a model sees, `metric` and `scoring`
+//! those about judging, `measure` those about sampling, power and limits, `gate` those about regressions; `toml` is the
+//! table reader that remembers lines.
 
 mod gate;
 mod measure;
+mod metric;
 mod prompt;
 mod read;
+mod scoring;
 mod toml;
 
 pub use gate::Gate;
 pub use measure::{Cooldown, Limits, Measure, Power, PowerSource};
+pub use metric::Metric;
+pub use scoring::{Compat, Scoring, Tolerance};
 
 use crate::problem::Problem;
 use std::path::{Path, PathBuf};
@@ -123,6 +128,7 @@ pub struct Task {
     pub shots: Option<Shots>,
     pub prompt: PromptSpec,
     pub metrics: Vec<Metric>,
+    pub scoring: Scoring,
     /// Only the first so many records of the task.
     pub limit: Option<u64>,
     /// Passes go on, one after the other, until so long has gone by; the first and the last part are compared.
@@ -243,53 +249,6 @@ pub struct PromptSpec {
     pub subject_names: Vec<(String, String)>,
 }
 
-/// A task's own metrics. Accuracy is always there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Metric {
-    Acc,
-    ExactMatch,
-    F1Macro,
-    AccNorm,
-    AccMutualInfo,
-    Perplexity,
-    WordPerplexity,
-    BytePerplexity,
-    BitsPerByte,
-}
-
-impl Metric {
-    /// All of them, by their words in the job file and in cases.csv.
-    pub const ALL: &[(&str, Metric)] = &[
-        ("acc", Metric::Acc),
-        ("exact_match", Metric::ExactMatch),
-        ("f1_macro", Metric::F1Macro),
-        ("acc_norm", Metric::AccNorm),
-        ("acc_mutual_info", Metric::AccMutualInfo),
-        ("perplexity", Metric::Perplexity),
-        ("word_perplexity", Metric::WordPerplexity),
-        ("byte_perplexity", Metric::BytePerplexity),
-        ("bits_per_byte", Metric::BitsPerByte),
-    ];
-
-    /// What method = "perplexity" measures.
-    pub const LANGUAGE: [Metric; 4] =
-        [Metric::Perplexity, Metric::WordPerplexity, Metric::BytePerplexity, Metric::BitsPerByte];
-
-    /// Does it need the log-likelihoods of options, or of texts? Others fit all that is answered.
-    pub fn fits(self, method: &Method) -> bool {
-        match method {
-            Method::Choice(_) => !Metric::LANGUAGE.contains(&self),
-            Method::Generate { .. } => matches!(self, Metric::Acc | Metric::ExactMatch),
-            Method::Perplexity(_) => Metric::LANGUAGE.contains(&self),
-        }
-    }
-
-    /// Its word in the job file and its column in cases.csv.
-    pub fn name(self) -> &'static str {
-        Metric::ALL.iter().find(|(_, m)| *m == self).map_or("", |(name, _)| name)
-    }
-}
-
 /// One key of `[rank] by`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SortKey {
@@ -334,15 +293,15 @@ impl Job {
         format!("{}/{}", self.instances[case.instance].id, self.tasks[case.task].name)
     }
 
-    /// Columns of the tasks' own metrics in cases.csv, in the order of the job, each once, without `acc`.
+    /// Columns of the tasks' own metrics in cases.csv, each with its interval, in the order of the job, each once,
+    /// without `acc`.
     pub fn metric_columns(&self) -> Vec<&'static str> {
-        let mut columns = Vec::new();
+        let mut metrics: Vec<Metric> = Vec::new();
         for metric in self.tasks.iter().flat_map(|t| &t.metrics) {
-            let name = metric.name();
-            if *metric != Metric::Acc && !columns.contains(&name) {
-                columns.push(name);
+            if *metric != Metric::Acc && !metrics.contains(metric) {
+                metrics.push(*metric);
             }
         }
-        columns
+        metrics.into_iter().flat_map(Metric::columns).collect()
     }
 }

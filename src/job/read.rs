@@ -4,6 +4,7 @@
 use super::gate;
 use super::measure;
 use super::prompt::{self, OPTIONS};
+use super::scoring;
 use super::toml::{Source, Table, Value, distance};
 use super::*;
 use ::toml::de::DeTable;
@@ -298,6 +299,7 @@ fn task(source: &Source, mut table: Table, folder: &Path) -> Option<Task> {
         }
     }
     let limit = table.get("limit").and_then(|v| v.integer(1, u64::MAX / 2));
+    let scoring = scoring::read(&mut table, matches!(method, Some(MethodWord::Generate)));
     let sustained = table.get("sustained").and_then(|v| v.duration());
 
     let method = method?;
@@ -332,11 +334,10 @@ fn task(source: &Source, mut table: Table, folder: &Path) -> Option<Task> {
             Method::Perplexity(windows.and_then(|v| v.table("windows")).map_or(unset, prompt::windows))
         }
     };
-    for (value, metric) in metrics.iter().filter(|(_, m)| !m.fits(&method)) {
-        value.problem(
-            format!("{} is not measured by method = \"{}\"", metric.name(), method.name()),
-            "leave it out, or change the method",
-        );
+    for (value, metric) in &metrics {
+        if let Some((what, todo)) = metric.misfit(&method) {
+            value.problem(format!("{} {what}", metric.name()), todo);
+        }
     }
     let mut metrics: Vec<Metric> = metrics.into_iter().map(|(_, m)| m).collect();
     if let Method::Perplexity(_) = method {
@@ -354,12 +355,13 @@ fn task(source: &Source, mut table: Table, folder: &Path) -> Option<Task> {
         shots,
         prompt,
         metrics,
+        scoring,
         limit,
         sustained,
     })
 }
 
-fn only_for(method: &str, value: Option<Value>) {
+pub(super) fn only_for(method: &str, value: Option<Value>) {
     if let Some(value) = value {
         value.problem(format!("this key belongs to method = \"{method}\""), "leave it out, or change the method");
     }
@@ -375,7 +377,7 @@ fn rank(mut table: Table) -> Vec<SortKey> {
     for value in table.get("by").map_or(Vec::new(), |v| v.list()) {
         let Some(text) = value.name() else { continue };
         let (column, direction) = text.trim().split_once(char::is_whitespace).unwrap_or((text.trim(), ""));
-        let metrics: Vec<&str> = Metric::ALL.iter().map(|(name, _)| *name).collect();
+        let metrics: Vec<&str> = Metric::ALL.iter().flat_map(|(_, metric)| metric.columns()).collect();
         let columns = crate::results::case_columns(&metrics);
         if !columns.contains(&column) {
             let near = columns.iter().min_by_key(|c| distance(c, column)).copied().unwrap_or("acc");

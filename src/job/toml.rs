@@ -224,6 +224,10 @@ impl<'a> Value<'a> {
         }
     }
 
+    pub fn is_text(&self) -> bool {
+        self.spanned.get_ref().is_str()
+    }
+
     pub fn is_boolean(&self) -> bool {
         matches!(self.spanned.get_ref(), DeValue::Boolean(_))
     }

@@ -2,9 +2,10 @@
 //! about.
 
 use super::rank::Place;
+use crate::job::Metric;
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 
-/// Figures that stand in the table when at least one place has them: column, heading, decimals.
+/// Figures that stand in the table behind the tasks' own metrics when at least one place has them: column, heading, decimals.
 const FIGURES: &[(&str, &str, usize)] = &[
     ("ttft_ms_p50", "TTFT ms", 1),
     ("e2e_ms_p50", "e2e ms", 1),
@@ -28,7 +29,9 @@ pub fn leaderboard(places: &[Place]) -> String {
     if tasks.len() < 2 || tasks.len() > MAX_TASK_COLUMNS {
         tasks.clear();
     }
-    let figures: Vec<_> = FIGURES.iter().filter(|(c, _, _)| places.iter().any(|p| p.number(c).is_some())).collect();
+    let metrics = Metric::ALL.iter().filter(|(name, _)| *name != "acc").map(|(name, _)| (*name, *name, 3));
+    let figures = metrics.chain(FIGURES.iter().copied());
+    let figures: Vec<_> = figures.filter(|(c, _, _)| places.iter().any(|p| p.number(c).is_some())).collect();
     let any_failed = places.iter().any(|p| p.failed() > 0);
     let several = |column: &str| places.windows(2).any(|w| w[0].text(column) != w[1].text(column));
     // What is the same for all places is not worth a column.

@@ -12,11 +12,11 @@ use crate::job::{ChatSpec, ChatTemplate, Method, Metric, Shots, Task};
 use crate::problem::Problem;
 use crate::testenv::choice::pick;
 use crate::testenv::dataset::{Need, Reader, Record};
-use crate::testenv::extract;
-use crate::testenv::metric::{Judgement, Language};
+use crate::testenv::judge::Judge;
+use crate::testenv::metric::{Gold, Judgement};
+use crate::testenv::prompt::Prompt;
 use crate::testenv::prompt::chat::Chat;
 use crate::testenv::prompt::examples::Examples;
-use crate::testenv::prompt::{Prompt, letter};
 use std::cell::RefCell;
 use std::path::Path;
 use std::time::Duration;
@@ -33,13 +33,9 @@ pub fn need(method: &Method) -> Need {
 /// An answered record.
 pub struct Answer {
     pub sample: Sample,
-    /// The chosen letter, or the extracted text; `perplexity` has none.
-    pub prediction: Option<String>,
     pub judgement: Judgement,
-    /// Log-likelihood per option (`choice`), as it is written: rounded to 1e-6.
-    pub option_scores: Option<Vec<f64>>,
-    /// `perplexity`: what was scored; nothing is right or wrong then.
-    pub language: Option<Language>,
+    /// All that was written (`generate`).
+    pub output: Option<String>,
     /// `choice`: log-likelihood of the right option; `generate`: 1 or 0; `perplexity`: log-likelihood of the text.
     pub score: f64,
 }
@@ -68,6 +64,7 @@ type Alone = (String, Vec<String>, Vec<f64>);
 pub struct Asker<'a> {
     task: &'a Task,
     prompt: Prompt,
+    judge: Judge,
     timeout: Duration,
     chat: Option<Chat>,
     /// What the prompt has to fit, and which tokens there are; of the model that was met.
@@ -86,7 +83,8 @@ impl<'a> Asker<'a> {
             let examples = examples(&prompt, shots, need(&task.method))?;
             prompt.set_examples(examples);
         }
-        Ok(Asker { task, prompt, timeout, chat: None, opened: Opened::default(), alone: RefCell::default() })
+        let judge = Judge::new(&task.method, &task.scoring).map_err(|(what, _)| fail(&task.datasets[0], what))?;
+        Ok(Asker { task, prompt, judge, timeout, chat: None, opened: Opened::default(), alone: RefCell::default() })
     }
 
     /// Takes over what depends on the model: its context, and its chat template if it is to be asked in a chat.
@@ -141,25 +139,25 @@ impl<'a> Asker<'a> {
         Ok(Seen { text: rendered.text, control: Control { add: !rendered.has_bos, parse: true }, options })
     }
 
-    /// The right answer as predictions.jsonl has it.
-    pub fn gold(&self, record: &Record) -> Option<String> {
-        match (&self.task.method, record.gold) {
-            (Method::Perplexity(_), _) => None,
-            (Method::Choice(_), Some(gold)) => Some(letter(gold).to_string()),
-            _ => Some(record.answer.to_owned()),
-        }
+    /// What is expected of `record`.
+    pub fn gold(&self, record: &Record) -> Gold {
+        self.judge.gold(record)
     }
 
     /// Asks, waits, judges.
-    pub fn ask(&self, client: &mut Client, item: &Item) -> Result<Answer, AskError> {
+    pub fn ask(&self, client: &mut Client, item: &Item, gold: &Gold) -> Result<Answer, AskError> {
         match &self.task.method {
-            Method::Choice(_) => self.choice(client, item),
-            Method::Generate { stop, max_tokens } => self.generate(client, item, stop, *max_tokens),
+            Method::Choice(_) => self.choice(client, item, gold),
+            Method::Generate { stop, max_tokens } => {
+                let (sample, output) = self.generate(client, item, stop, *max_tokens)?;
+                let judgement = self.judge.output(item.record, gold, &output);
+                Ok(Answer { sample, score: f64::from(judgement.correct), judgement, output: Some(output) })
+            }
             Method::Perplexity(windows) => self.perplexity(client, item.record, windows),
         }
     }
 
-    fn choice(&self, client: &mut Client, item: &Item) -> Result<Answer, AskError> {
+    fn choice(&self, client: &mut Client, item: &Item, gold: &Gold) -> Result<Answer, AskError> {
         let Seen { text, control, options } = self.seen(item).map_err(prompt_failure)?;
         let (scores, scoring) = self.score(client, text, options.clone(), control)?;
         let alone = match self.task.metrics.contains(&Metric::AccMutualInfo) {
@@ -167,21 +165,11 @@ impl<'a> Asker<'a> {
             false => None,
         };
         let picks = pick(&options, &scores, alone.as_deref());
-        let gold = item.record.gold.unwrap_or_default();
         Ok(Answer {
             sample: Sample::from(&scoring),
-            prediction: Some(letter(picks.plain).to_string()),
-            judgement: Judgement {
-                correct: picks.plain == gold,
-                exact: picks.plain == gold,
-                classes: Some((gold, picks.plain)),
-                norm: picks.norm == gold,
-                mutual_info: picks.mutual_info == Some(gold),
-                ..Judgement::default()
-            },
-            score: scores.get(gold).copied().unwrap_or(f64::NAN),
-            option_scores: Some(scores),
-            language: None,
+            score: gold.class.and_then(|right| scores.get(right).copied()).unwrap_or(f64::NAN),
+            judgement: self.judge.choice(gold, picks, scores),
+            output: None,
         })
     }
 
@@ -198,6 +186,7 @@ impl<'a> Asker<'a> {
         if let Some(failure) = scoring.failure {
             return Err(sort(failure));
         }
+        // As they are written: rounded to 1e-6.
         let scores = scoring.scores.iter().map(|s| (s.logprob * 1e6).round() / 1e6).collect();
         Ok((scores, scoring))
     }
@@ -216,7 +205,13 @@ impl<'a> Asker<'a> {
         Ok(scores)
     }
 
-    fn generate(&self, client: &mut Client, item: &Item, stop: &[String], max_new: u32) -> Result<Answer, AskError> {
+    fn generate(
+        &self,
+        client: &mut Client,
+        item: &Item,
+        stop: &[String],
+        max_new: u32,
+    ) -> Result<(Sample, String), AskError> {
         let Seen { text, control, .. } = self.seen(item).map_err(prompt_failure)?;
         let prompt = WirePrompt {
             id: 0,
@@ -227,19 +222,10 @@ impl<'a> Asker<'a> {
             ignore_eos: false,
         };
         let generation = one(client.generate(vec![prompt], self.timeout))?;
-        if let Some(failure) = generation.failure {
-            return Err(sort(failure));
+        match generation.failure {
+            Some(failure) => Err(sort(failure)),
+            None => Ok((Sample::from(&generation), generation.text)),
         }
-        let prediction = extract::answer(&generation.text).to_owned();
-        let correct = prediction == extract::answer(item.record.answer);
-        Ok(Answer {
-            sample: Sample::from(&generation),
-            judgement: Judgement { correct, exact: correct, ..Judgement::default() },
-            option_scores: None,
-            language: None,
-            score: f64::from(u8::from(correct)),
-            prediction: Some(prediction),
-        })
     }
 }
 

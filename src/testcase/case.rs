@@ -18,6 +18,7 @@ use crate::results::{CaseRow, Status};
 use crate::sense::bandwidth::Once;
 use crate::sense::phase::Phase;
 use crate::sense::process;
+use crate::testenv::metric::Tally;
 use std::path::Path;
 use std::time::Instant;
 
@@ -66,6 +67,7 @@ pub fn run(
     let start = Instant::now();
     let oom_kills = process::oom_kills(context.proc_root);
     let mut measured = Measured::default();
+    measured.answers.tally = Tally::new(&task.metrics, &task.scoring);
     let mut eyes = context.telemetry.begin(id);
     let end = match measure(context, &mut eyes, id, instance, task, &mut measured) {
         Err(End::Journal(e)) => return Err(e),

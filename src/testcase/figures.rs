@@ -9,7 +9,6 @@ use crate::sense::bandwidth::Once;
 use crate::sense::energy::{Share, uncertainty};
 use crate::sense::phase::Phase;
 use crate::sense::verdict::{Evidence, Valid, verdict};
-use crate::testenv::metric::wilson;
 
 /// Phases after a prompt is evaluated.
 const AFTER_PREFILL: [Phase; 2] = [Phase::Decode, Phase::Score];
@@ -23,15 +22,17 @@ pub fn answers(row: &mut CaseRow, answers: &mut Answers, task: &Task) {
     let tally = &answers.tally;
     row.set("n", tally.n.to_string());
     row.set("n_failed", tally.failed.to_string());
-    if !matches!(task.method, Method::Perplexity(_)) {
-        row.set_number("acc", tally.value(Metric::Acc), 4);
-        if let Some((lo, hi)) = wilson(tally.correct, tally.n) {
-            row.set_number("acc_lo", Some(lo), 4);
-            row.set_number("acc_hi", Some(hi), 4);
-        }
+    if let Method::Generate { .. } = task.method {
+        row.set("unextracted", tally.unextracted.to_string());
     }
-    for metric in task.metrics.iter().filter(|m| **m != Metric::Acc) {
-        row.set_number(metric.name(), tally.value(*metric), 4);
+    let acc = (!matches!(task.method, Method::Perplexity(_))).then_some(Metric::Acc);
+    let metrics: Vec<Metric> =
+        acc.into_iter().chain(task.metrics.iter().copied().filter(|m| *m != Metric::Acc)).collect();
+    for (metric, interval) in metrics.iter().zip(tally.intervals(&metrics)) {
+        let [value, lo, hi] = metric.columns();
+        row.set_number(value, tally.value(*metric), 4);
+        row.set_number(lo, interval.map(|i| i.0), 4);
+        row.set_number(hi, interval.map(|i| i.1), 4);
     }
     answers.timings.fill(row);
     let seconds = answers.timed.as_secs_f64();

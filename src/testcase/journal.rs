@@ -32,19 +32,22 @@ type Result<T> = std::result::Result<T, JournalError>;
 pub struct Prediction<'a> {
     pub case: &'a str,
     pub id: &'a str,
-    /// The letter of an option, or the extracted text; `null` when the record failed.
+    /// The letter of an option, or the extracted text; `null` when the record failed or had no answer in its output.
     pub prediction: Option<&'a str>,
     /// The right one; not there where nothing is right or wrong (`perplexity`), nor is `correct`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gold: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub correct: Option<bool>,
+    /// All that was written (`generate`), where it is not the prediction.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub output: Option<&'a str>,
     /// `perplexity`: `logprob`, `tokens`, `bytes` and `words` of the text.
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     pub language: Option<Language>,
     /// Log-likelihood of each option.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub scores: Option<Vec<f64>>,
+    pub scores: Option<&'a [f64]>,
     /// Why there is no prediction.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<&'a str>,

@@ -12,7 +12,7 @@ use crate::backend::client::Client;
 use crate::clock::now_ns;
 use crate::job::Task;
 use crate::sense::phase::Phase;
-use crate::testenv::metric::Tally;
+use crate::testenv::metric::{Gold, Tally};
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
@@ -96,7 +96,8 @@ impl Passes<'_, '_> {
     }
 
     fn record(&mut self, pass: u32, pass_start_ns: u64, item: &Item) -> Result<(), End> {
-        let answer = match self.asker.ask(self.client, item) {
+        let gold = self.asker.gold(item.record);
+        let answer = match self.asker.ask(self.client, item, &gold) {
             Err(AskError::Host(e)) => return Err(End::Host(e)),
             Err(AskError::Record(failure)) => Err(failure.to_string()),
             Ok(answer) => Ok(answer),
@@ -110,8 +111,7 @@ impl Passes<'_, '_> {
             }
             Err(_) => watch.mark(Phase::Between, pass_start_ns, now_ns()),
         }
-        note(self.context.journal, self.eyes.case(), pass, item, self.asker, &answer, self.answers)
-            .map_err(End::Journal)?;
+        note(self.context.journal, self.eyes.case(), pass, item, &gold, &answer, self.answers).map_err(End::Journal)?;
         self.eyes.pump(self.context, self.client.take_power()).map_err(End::Journal)?;
         if let (Some(sustained), Ok(answer)) = (&mut self.answers.sustained, &answer)
             && pass > 0
@@ -129,18 +129,17 @@ fn note(
     case: &str,
     pass: u32,
     item: &Item,
-    asker: &Asker,
+    gold: &Gold,
     answer: &Result<Answer, String>,
     answers: &mut Answers,
 ) -> Result<(), JournalError> {
-    let gold = asker.gold(item.record);
     let mut row = SampleRow { case, id: &item.id, subject: item.subject, pass, status: "failed", ..Default::default() };
     if let Ok(answer) = answer {
         let sample = &answer.sample;
         let itl = sample.itl_ms();
         row = SampleRow {
             status: "ok",
-            correct: answer.language.is_none().then_some(answer.judgement.correct),
+            correct: answer.judgement.language.is_none().then_some(answer.judgement.correct),
             score: Some(answer.score),
             prompt_tokens: Some(sample.prompt_tokens),
             cached_tokens: Some(sample.cached_tokens),
@@ -154,7 +153,7 @@ fn note(
             ..row
         };
     } else {
-        row.correct = gold.is_some().then_some(false);
+        row.correct = (!gold.answers.is_empty()).then_some(false);
     }
     journal.sample(&row)?;
     let cold = !answers.warm;
@@ -172,18 +171,19 @@ fn note(
         }
     }
     if pass == 1 {
-        match answer {
-            Ok(answer) => answers.tally.add(answer.judgement),
-            Err(_) => answers.tally.add_failed(item.record.gold),
-        }
+        let judgement = answer.as_ref().ok().map(|a| &a.judgement);
+        answers.tally.add(gold, judgement, item.subject);
+        let prediction = judgement.and_then(|j| j.prediction.as_deref());
+        let output = answer.as_ref().ok().and_then(|a| a.output.as_deref());
         journal.prediction(&Prediction {
             case,
             id: &item.id,
-            prediction: answer.as_ref().ok().and_then(|a| a.prediction.as_deref()),
-            gold: gold.as_deref(),
+            prediction,
+            gold: gold.answers.first().map(String::as_str),
             correct: row.correct,
-            language: answer.as_ref().ok().and_then(|a| a.language),
-            scores: answer.as_ref().ok().and_then(|a| a.option_scores.clone()),
+            output: output.filter(|_| output != prediction),
+            language: judgement.and_then(|j| j.language),
+            scores: judgement.and_then(|j| j.scores.as_deref()),
             error: answer.as_ref().err().map(String::as_str),
         })?;
     }

@@ -111,6 +111,12 @@ fn first_prompts(job: &Job, task: &Task) -> Result<(), Problem> {
             let what = format!("the prompt of task \"{}\" cannot be rendered: {e}", task.name);
             Problem::new(&job.path, task.line, what, "mend the template or the examples")
         })?;
+        if let Some(metric) = task.metrics.iter().find(|m| m.needs_classes() && record.gold.is_none()) {
+            let what =
+                format!("{} needs classes, and the records of task \"{}\" have no choices", metric.name(), task.name);
+            let todo = "give the records `choices`, or leave that metric out";
+            return Err(Problem::new(&job.path, task.line, what, todo));
+        }
     }
     Ok(())
 }

@@ -2,7 +2,7 @@
 //! makes one usable (`Need`), and must not know how a question is put or an answer judged.
 //! Its parts: `lines` cuts a file into lines, `record` makes a line a record, `check` reads a whole file at once.
 //!
-//! A record is `{"question", "answer"}` and, optionally, `id`, `choices`, `subject`, `context`; other fields are
+//! A record is `{"question", "answer"}` and, optionally, `id`, `choices`, `subject`, `context`, `answers`; other fields are
 //! ignored, but have to be JSON. Text is UTF-8, with or without a byte order mark; lines end in LF or CRLF; blank
 //! lines are skipped. Where only text is needed, a `.txt` file is one record.
 //!
@@ -106,8 +106,18 @@ pub struct Record<'a> {
     pub choices: Choices<'a>,
     /// The answer as written in the file: a text, a letter, a number (`12.50` stays `12.50`), `true` or `false`.
     pub answer: &'a str,
+    /// `answers`, any of which is right, too; without an `answer` the first of them is that.
+    pub more_answers: Choices<'a>,
     /// Which of `choices` the answer names, from 0; always there for [`Need::Choice`].
     pub gold: Option<usize>,
+}
+
+impl<'a> Record<'a> {
+    /// Every text that is right, the one of `answer` first.
+    pub fn answers(&self) -> impl Iterator<Item = &'a str> + use<'a> {
+        let (answer, more) = (self.answer, self.more_answers);
+        [answer].into_iter().chain(more.iter().filter(move |other| *other != answer))
+    }
 }
 
 /// A file that is one record, if it is.

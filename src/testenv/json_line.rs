@@ -75,7 +75,7 @@ pub enum Value {
     False,
     /// `null`.
     Null,
-    /// An array; that of `choices` is in [`Fields::choices`].
+    /// An array; those of `choices` and `answers` are in [`Fields`].
     Array,
     /// An object.
     Object,
@@ -104,6 +104,7 @@ enum Key {
     Subject,
     Id,
     Answer,
+    Answers,
     Choices,
     Other,
 }
@@ -117,9 +118,37 @@ impl Key {
             "subject" => Key::Subject,
             "id" => Key::Id,
             "answer" => Key::Answer,
+            "answers" => Key::Answers,
             "choices" => Key::Choices,
             _ => Key::Other,
         }
+    }
+}
+
+/// The strings of an array.
+#[derive(Debug, Default)]
+pub struct Strings {
+    /// In order, up to [`MAX_CHOICES`].
+    pub texts: heapless::Vec<Text, MAX_CHOICES>,
+    /// How many elements the array has.
+    pub n: usize,
+    /// The first element that is no string: its index and what it is.
+    pub odd: Option<(usize, &'static str)>,
+}
+
+impl Strings {
+    fn clear(&mut self) {
+        self.texts.clear();
+        self.n = 0;
+        self.odd = None;
+    }
+
+    fn push(&mut self, value: Value) {
+        match value {
+            Value::Str(text) => drop(self.texts.push(text)), // too many: told by `n`
+            _ => drop(self.odd.get_or_insert((self.n, value.kind()))),
+        }
+        self.n += 1;
     }
 }
 
@@ -128,12 +157,8 @@ impl Key {
 pub struct Fields {
     /// By the order of `Key`.
     values: [Option<Value>; Key::Other as usize],
-    /// The strings of the array `choices`, in order, up to [`MAX_CHOICES`].
-    pub choices: heapless::Vec<Text, MAX_CHOICES>,
-    /// How many elements that array has.
-    pub n_choices: usize,
-    /// The first element of it that is no string: its index and what it is.
-    pub odd_choice: Option<(usize, &'static str)>,
+    pub choices: Strings,
+    pub answers: Strings,
     /// The first keys of the line, as written, to be told in messages; none of them is in the arena.
     pub keys: heapless::Vec<Text, MAX_KEYS>,
     /// How many keys the line has.
@@ -145,8 +170,7 @@ impl Fields {
     fn clear(&mut self) {
         self.values = [None; Key::Other as usize];
         self.choices.clear();
-        self.n_choices = 0;
-        self.odd_choice = None;
+        self.answers.clear();
         self.keys.clear();
         self.n_keys = 0;
     }
@@ -174,6 +198,10 @@ impl Fields {
     /// `answer`
     pub fn answer(&self) -> Option<Value> {
         self.values[Key::Answer as usize]
+    }
+    /// `answers`: the value, which should be an array; its elements are in the field `answers`.
+    pub fn answers_value(&self) -> Option<Value> {
+        self.values[Key::Answers as usize]
     }
     /// `choices`: the value, which should be an array; its elements are in the field `choices`.
     pub fn choices_value(&self) -> Option<Value> {
@@ -288,23 +316,20 @@ impl Scan<'_, '_> {
         Ok(())
     }
 
-    /// The cursor is at `[`. The strings in it are kept if it is that of `choices`.
+    /// The cursor is at `[`. The strings in it are kept if it is that of `choices` or `answers`.
     fn array(&mut self, key: Key, depth: u32) -> Result<(), Box<Fault>> {
         self.enter(depth)?;
         if self.peek() == Some(b']') {
             self.at += 1;
             return Ok(());
         }
-        let choices = key == Key::Choices && depth == 2;
-        let inner = if choices { Key::Choices } else { Key::Other };
+        let inner = if depth == 2 && matches!(key, Key::Choices | Key::Answers) { key } else { Key::Other };
         loop {
             let value = self.value(inner, depth + 1)?;
-            if choices {
-                match value {
-                    Value::Str(text) => drop(self.fields.choices.push(text)), // too many: told by `n_choices`
-                    _ => drop(self.fields.odd_choice.get_or_insert((self.fields.n_choices, value.kind()))),
-                }
-                self.fields.n_choices += 1;
+            match inner {
+                Key::Choices => self.fields.choices.push(value),
+                Key::Answers => self.fields.answers.push(value),
+                _ => {}
             }
             match self.peek() {
                 Some(b',') => self.at += 1,

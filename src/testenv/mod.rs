@@ -7,6 +7,7 @@ pub mod extract;
 pub mod import;
 mod json_line;
 mod json_text;
+pub mod judge;
 pub mod metric;
 pub mod prompt;
 pub mod windows;

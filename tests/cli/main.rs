@@ -19,4 +19,5 @@ mod rank;
 mod real;
 mod resume;
 mod run;
+mod scoring;
 mod telemetry;

@@ -264,14 +264,14 @@ style = "helm"
         (4, "is no chat template"),
         (9, "not that of a benchmark of lm-eval"),
         (10, "the first examples need no seed"),
-        (11, "perplexity is not measured by method = \"choice\""),
+        (11, "perplexity needs whole texts to score; use method = \"perplexity\""),
         (16, "no prompt for method = \"choice\""),
         (17, "belongs to method = \"perplexity\""),
         (22, "llama.cpp's windows have no stride"),
         (23, "belongs to method = \"choice\" or \"generate\""),
         (24, "acc_norm is not measured by method = \"perplexity\""),
         (29, "did you mean \"lm-eval:mmlu\"?"),
-        (34, "acc_norm is not measured by method = \"generate\""),
+        (34, "acc_norm needs the log-likelihoods of options; use method = \"choice\""),
         (35, "no style is called \"helm\""),
     ] {
         let place = format!("job.toml:{line}: ");

@@ -1,22 +1,13 @@
 //! Leaderboards over runs as a table, Markdown, CSV or JSON. It must not know how the order came about.
 
 use super::{Board, Ranked};
+use crate::job::Metric;
 use comfy_table::{CellAlignment, Table, TableStyle, presets};
 
-/// Columns when none are chosen; those that no place has are left out.
-const DEFAULT: &[&str] = &[
-    "object",
-    "backend",
-    "model",
-    "params",
-    "acc",
-    "ttft_ms_p50",
-    "prefill_tok_s",
-    "decode_tok_s",
-    "records_s",
-    "rss_peak_mib",
-    "energy_j_per_token",
-];
+/// Columns when none are chosen, before and behind the metrics; those that no place has are left out.
+const BEFORE: &[&str] = &["object", "backend", "model", "params"];
+const BEHIND: &[&str] =
+    &["ttft_ms_p50", "prefill_tok_s", "decode_tok_s", "records_s", "rss_peak_mib", "energy_j_per_token"];
 
 /// How leaderboards are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,7 +27,11 @@ impl Format {
 /// All boards as text, without a newline at its end. `chosen` are columns of cases.csv; none: the usual ones.
 pub fn print(boards: &[Board], chosen: &[String], format: Format) -> String {
     let has = |column: &str| boards.iter().flat_map(|b| &b.places).any(|p| !value(p, column).is_empty());
-    let usual = || DEFAULT.iter().filter(|c| has(c)).map(|c| (*c).to_owned()).collect();
+    let usual = || {
+        let metrics = Metric::ALL.iter().map(|(name, _)| name);
+        let all = BEFORE.iter().chain(metrics).chain(BEHIND);
+        all.filter(|c| has(c)).map(|c| (*c).to_owned()).collect()
+    };
     let figures: Vec<String> = if chosen.is_empty() { usual() } else { chosen.to_vec() };
     let mixed = boards.iter().flat_map(|b| &b.places).any(|p| !p.board.is_empty());
     let mut columns: Vec<&str> = vec!["rank", "pareto", "valid", "run"];

@@ -1,5 +1,7 @@
 //! Tests of a difference between two runs over the same records. Pure.
 
+use crate::random::SplitMix;
+
 /// Resamples of a bootstrap.
 const RESAMPLES: usize = 2000;
 
@@ -60,23 +62,6 @@ pub fn holm(p: &[f64]) -> Vec<f64> {
         adjusted[i] = largest;
     }
     adjusted
-}
-
-/// SplitMix64 (G. Steele et al., 2014): small, and the same numbers everywhere.
-struct SplitMix(u64);
-
-impl SplitMix {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e3779b97f4a7c15);
-        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58476d1ce4e5b9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94d049bb133111eb);
-        z ^ (z >> 31)
-    }
-
-    /// Evenly from 0 to `n` − 1 (the multiply-shift method; its bias is below n / 2^64).
-    fn below(&mut self, n: usize) -> usize {
-        ((u128::from(self.next()) * n as u128) >> 64) as usize
-    }
 }
 
 #[cfg(test)]

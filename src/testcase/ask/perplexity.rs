@@ -71,10 +71,8 @@ impl Asker<'_> {
         sample.prefill_ns = Some(busy_ns);
         Ok(Answer {
             sample,
-            prediction: None,
-            judgement: Judgement { language, ..Judgement::default() },
-            option_scores: None,
-            language: Some(language),
+            judgement: Judgement { language: Some(language), ..Judgement::default() },
+            output: None,
             score: language.logprob,
         })
     }

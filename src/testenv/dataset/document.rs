@@ -47,6 +47,7 @@ pub(super) fn record(text: &str) -> Record<'_> {
         subject: "",
         choices: Choices::default(),
         answer: "",
+        more_answers: Choices::default(),
         gold: None,
     }
 }

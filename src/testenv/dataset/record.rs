@@ -81,6 +81,7 @@ impl Parser {
             subject: text_or_empty("subject", fields.subject(), source)?,
             choices: Choices::default(),
             answer: "",
+            more_answers: Choices::default(),
             gold: None,
         };
         record.id = match fields.id() {
@@ -96,13 +97,18 @@ impl Parser {
         if *need == Need::Lm {
             return Ok(record);
         }
-        record.answer = match fields.answer() {
-            None | Some(Value::Null) => return Err(missing("answer", fields.answer(), fields, line)),
-            Some(Value::Str(text)) => source.get(text),
-            Some(Value::Number(text)) => source.get(text),
-            Some(Value::True) => "true",
-            Some(Value::False) => "false",
-            Some(other) => {
+        record.more_answers = answers(fields, source)?;
+        record.answer = match (fields.answer(), record.more_answers.get(0)) {
+            (None | Some(Value::Null), Some(first)) => first,
+            (None | Some(Value::Null), None) => return Err(missing("answer", fields.answer(), fields, line)),
+            (Some(Value::Str(text) | Value::Number(text)), _) => source.get(text),
+            (Some(Value::True), _) => "true",
+            (Some(Value::False), _) => "false",
+            (Some(Value::Array), _) => {
+                let todo = r#"make it a string, or call it "answers" if any of them is right"#;
+                return Err(Defect::new(r#""answer" is an array"#, todo));
+            }
+            (Some(other), _) => {
                 let todo = "make it a string, a number, true or false";
                 return Err(Defect::new(format!(r#""answer" is {}"#, other.kind()), todo));
             }
@@ -159,6 +165,33 @@ fn missing(name: &str, value: Option<Value>, fields: &Fields, line: &str) -> Def
     Defect::new(what, "add it, or rename the key that holds it")
 }
 
+/// The answers any of which is right, checked.
+fn answers<'a>(fields: &'a Fields, source: Source<'a>) -> Result<Choices<'a>, Defect> {
+    match fields.answers_value() {
+        None | Some(Value::Null) => return Ok(Choices::default()),
+        Some(Value::Array) => {}
+        Some(other) => {
+            let todo = r#"make it an array of strings: ["…", "…"]"#;
+            return Err(Defect::new(format!(r#""answers" is {}"#, other.kind()), todo));
+        }
+    }
+    if let Some((index, kind)) = fields.answers.odd {
+        return Err(Defect::new(format!("answer {} is {kind}", index + 1), "make it a string"));
+    }
+    if fields.answers.n > MAX_CHOICES {
+        let what = format!("there are {} answers", fields.answers.n);
+        return Err(Defect::new(what, format!("{MAX_CHOICES} is the most")));
+    }
+    let answers = Choices { texts: &fields.answers.texts, source };
+    match answers.iter().position(str::is_empty) {
+        Some(index) => {
+            let todo = "give the text that is expected, or remove it";
+            Err(Defect::new(format!("answer {} is empty", index + 1), todo))
+        }
+        None => Ok(answers),
+    }
+}
+
 /// The choices, checked.
 fn choices<'a>(fields: &'a Fields, source: Source<'a>, need: Need) -> Result<Choices<'a>, Defect> {
     match fields.choices_value() {
@@ -172,17 +205,17 @@ fn choices<'a>(fields: &'a Fields, source: Source<'a>, need: Need) -> Result<Cho
             return Err(Defect::new(format!(r#""choices" is {}"#, other.kind()), todo));
         }
     }
-    if let Some((index, kind)) = fields.odd_choice {
+    if let Some((index, kind)) = fields.choices.odd {
         return Err(Defect::new(format!("choice {} is {kind}", index + 1), "make it a string"));
     }
-    match fields.n_choices {
+    match fields.choices.n {
         0 if need == Need::Choice => {
             return Err(Defect::new(r#""choices" is empty"#, "give the options, or remove the line"));
         }
         0..=MAX_CHOICES => {}
         n => return Err(Defect::new(format!("there are {n} choices"), format!("{MAX_CHOICES}, A to Z, is the most"))),
     }
-    let choices = Choices { texts: &fields.choices, source };
+    let choices = Choices { texts: &fields.choices.texts, source };
     match choices.iter().position(str::is_empty) {
         Some(index) if need == Need::Choice => {
             Err(Defect::new(format!("choice {} is empty", letter(index)), "write its text, or remove it"))

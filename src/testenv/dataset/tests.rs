@@ -86,6 +86,27 @@ fn an_answer_that_names_no_choice_is_told_with_what_would() {
 }
 
 #[test]
+fn any_of_several_answers_is_one() {
+    let answers = |fields: &str| {
+        let line = format!(r#"{{"question":"q",{fields}}}"#);
+        let mut reader = Reader::new(line.as_bytes(), Path::new("d"), Need::Text);
+        reader.next().map(|r| r.unwrap().answers().map(str::to_owned).collect::<Vec<_>>()).map_err(|e| e.to_string())
+    };
+    assert_eq!(answers(r#""answers":["a","\u0062"]"#).unwrap(), ["a", "b"]);
+    assert_eq!(answers(r#""answer":"b","answers":["a","b"]"#).unwrap(), ["b", "a"]);
+    assert_eq!(answers(r#""answer":"b","answers":[]"#).unwrap(), ["b"]);
+    assert_eq!(
+        answers(r#""answers":"a""#).unwrap_err(),
+        r#"d:1: "answers" is a string; make it an array of strings: ["…", "…"]"#
+    );
+    assert_eq!(answers(r#""answers":["a",1]"#).unwrap_err(), "d:1: answer 2 is a number; make it a string");
+    assert_eq!(
+        answers(r#""answers":[""]"#).unwrap_err(),
+        "d:1: answer 1 is empty; give the text that is expected, or remove it"
+    );
+}
+
+#[test]
 fn choices_have_to_be_a_list_of_texts() {
     let line = |choices: &str| format!(r#"{{"question":"q","choices":{choices},"answer":"A"}}"#);
     let told = |choices: &str| told(Need::Choice, &line(choices));
@@ -123,7 +144,10 @@ fn what_is_missing_empty_or_of_another_kind_is_told_with_the_keys_that_are_there
     assert_eq!(with(r#""context":{}"#), r#""context" is an object; make it a string"#);
     let answer = |answer: &str| told(&format!(r#"{{"question":"q","answer":{answer}}}"#));
     assert_eq!(answer(r#""""#), r#""answer" is empty; give the text that is expected, or remove the line"#);
-    assert_eq!(answer("[1]"), r#""answer" is an array; make it a string, a number, true or false"#);
+    assert_eq!(
+        answer("[1]"),
+        r#""answer" is an array; make it a string, or call it "answers" if any of them is right"#
+    );
     let many: String = (0..40).fold(String::new(), |mut s, i| {
         let _ = write!(s, r#""k{i}":0,"#);
         s

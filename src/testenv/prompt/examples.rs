@@ -137,7 +137,17 @@ mod tests {
     use std::path::PathBuf;
 
     fn record<'a>(id: &'a str, subject: &'a str) -> Record<'a> {
-        Record { line: 1, id, question: "q", context: "", subject, choices: Choices::default(), answer: "", gold: None }
+        Record {
+            line: 1,
+            id,
+            question: "q",
+            context: "",
+            subject,
+            choices: Choices::default(),
+            answer: "",
+            more_answers: Choices::default(),
+            gold: None,
+        }
     }
 
     fn examples(pick: Pick, seed: u64, count: usize, subject: &str) -> Examples {

@@ -9,7 +9,7 @@ use std::collections::HashSet;
 use std::io::Read;
 use std::path::Path;
 
-const KNOWN: [&str; 7] = ["question", "text", "context", "subject", "id", "answer", "choices"];
+const KNOWN: [&str; 8] = ["question", "text", "context", "subject", "id", "answer", "answers", "choices"];
 
 /// A JSON value; numbers as written.
 #[derive(Debug, Clone)]
@@ -59,19 +59,21 @@ fn record() -> impl Strategy<Value = Vec<(String, Json)>> {
     };
     let id = prop_oneof![text().prop_map(Json::Str), number().prop_map(Json::Literal)];
     let choices = prop::collection::vec(text().prop_map(Json::Str), 0..=MAX_CHOICES).prop_map(Json::Array);
+    let answers = prop::collection::vec(".{1,20}".prop_map(Json::Str), 0..4).prop_map(Json::Array);
     let other = prop::collection::vec((text(), json()), 0..5);
     (
         ".{1,60}".prop_map(|text| ("question".to_string(), Json::Str(text))),
         scalar().prop_map(|value| ("answer".to_string(), value)),
         maybe("id", id.boxed()),
         maybe("choices", choices.boxed()),
+        maybe("answers", answers.boxed()),
         maybe("subject", text().prop_map(Json::Str).boxed()),
         maybe("context", text().prop_map(Json::Str).boxed()),
         other,
     )
-        .prop_map(|(question, answer, id, choices, subject, context, other)| {
+        .prop_map(|(question, answer, id, choices, answers, subject, context, other)| {
             let mut fields = vec![question, answer];
-            fields.extend([id, choices, subject, context].into_iter().flatten());
+            fields.extend([id, choices, answers, subject, context].into_iter().flatten());
             fields.extend(other.into_iter().filter(|(key, _)| !KNOWN.contains(&key.as_str())));
             fields
         })
@@ -217,6 +219,7 @@ fn compare(line: &[u8]) -> Result<(), TestCaseError> {
         fields.subject(),
         fields.id(),
         fields.answer(),
+        fields.answers_value(),
         fields.choices_value(),
     ];
     for (name, found) in KNOWN.into_iter().zip(found) {
@@ -235,11 +238,13 @@ fn compare(line: &[u8]) -> Result<(), TestCaseError> {
         };
         prop_assert!(same, "{name} of {shown:?} is {found:?}");
     }
-    if let Some(serde_json::Value::Array(choices)) = expected.get("choices") {
-        prop_assert_eq!(choices.len(), fields.n_choices);
-        let texts = choices.iter().filter_map(|choice| choice.as_str()).take(MAX_CHOICES);
-        prop_assert!(texts.eq(fields.choices.iter().map(|choice| source.get(*choice))));
-        prop_assert_eq!(choices.iter().position(|choice| !choice.is_string()), fields.odd_choice.map(|(i, _)| i));
+    for (name, found) in [("choices", &fields.choices), ("answers", &fields.answers)] {
+        if let Some(serde_json::Value::Array(strings)) = expected.get(name) {
+            prop_assert_eq!(strings.len(), found.n);
+            let texts = strings.iter().filter_map(|text| text.as_str()).take(MAX_CHOICES);
+            prop_assert!(texts.eq(found.texts.iter().map(|text| source.get(*text))));
+            prop_assert_eq!(strings.iter().position(|text| !text.is_string()), found.odd.map(|(i, _)| i));
+        }
     }
     Ok(())
 }
@@ -290,7 +295,8 @@ proptest! {
         match reader.next() {
             Ok(Some(record)) => {
                 prop_assert_eq!(record.question, given("question"));
-                prop_assert_eq!(record.answer, given("answer"));
+                let (answer, first) = (given("answer"), record.more_answers.get(0));
+                prop_assert_eq!(record.answer, if answer.is_empty() { first.unwrap_or_default() } else { &answer });
                 prop_assert_eq!(record.subject, given("subject"));
                 prop_assert_eq!(record.context, given("context"));
                 let id = given("id");

@@ -1,0 +1,89 @@
+//! The words of a `generate` task for what becomes of an output: extraction, and when an answer is right. It must not
+//! know how either is done.
+
+use super::Metric;
+use super::read::{only_for, strings, word};
+use super::toml::{Table, Value};
+use crate::testenv::extract::Chain;
+
+/// Whose reading of an output.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Compat {
+    /// Our own, which is meant to be right.
+    #[default]
+    None,
+    /// OpenCompass', its slips included.
+    OpenCompass,
+}
+
+/// How far a number may be off.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Tolerance {
+    Absolute(f64),
+    /// As part of the expected number.
+    Relative(f64),
+}
+
+impl Default for Tolerance {
+    fn default() -> Tolerance {
+        // OpenCompass' for GSM8K.
+        Tolerance::Absolute(1e-6)
+    }
+}
+
+/// From output to judgement.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Scoring {
+    /// Steps from an output to the answer; `None`: the usual ones.
+    pub extract: Option<Vec<String>>,
+    /// Steps from the record's answer to what is expected.
+    pub gold: Vec<String>,
+    pub compat: Compat,
+    /// By which metric an answer is right; `None`: by the kind of the answer.
+    pub correct: Option<Metric>,
+    pub tolerance: Tolerance,
+}
+
+/// Takes the keys out of a task's table.
+pub fn read(table: &mut Table, generate: bool) -> Scoring {
+    let values = ["extract", "gold", "compat", "correct", "tolerance"].map(|key| table.get(key));
+    if !generate {
+        values.into_iter().for_each(|value| only_for("generate", value));
+        return Scoring::default();
+    }
+    let [extract, gold, compat, correct, tolerance] = values;
+    let words = [("opencompass", Compat::OpenCompass), ("none", Compat::None)];
+    let compat = compat.and_then(|v| word(&v, &words)).unwrap_or_default();
+    let shares: Vec<(&str, Metric)> = Metric::ALL.iter().copied().filter(|(_, m)| m.decides()).collect();
+    Scoring {
+        extract: extract.map(|v| chain(&v, compat)),
+        gold: gold.map_or(Vec::new(), |v| chain(&v, compat)),
+        compat,
+        correct: correct.and_then(|v| word(&v, &shares)),
+        tolerance: tolerance.and_then(|v| self::tolerance(&v)).unwrap_or_default(),
+    }
+}
+
+/// The steps of a chain, of which each one that is none is a problem.
+fn chain(value: &Value, compat: Compat) -> Vec<String> {
+    let steps = strings(value);
+    if let Err((what, todo)) = Chain::parse(&steps, compat) {
+        value.problem(what, todo);
+    }
+    steps
+}
+
+/// `0.01`, or `"1 %"`.
+fn tolerance(value: &Value) -> Option<Tolerance> {
+    if !value.is_text() {
+        return value.number(0.0, f64::MAX).map(Tolerance::Absolute);
+    }
+    let number = value.name()?.trim().strip_suffix('%').and_then(|n| n.trim().parse::<f64>().ok());
+    match number.filter(|n| n.is_finite() && *n >= 0.0) {
+        Some(percent) => Some(Tolerance::Relative(percent / 100.0)),
+        None => {
+            value.problem("`tolerance` is no number", "write 0.01, or \"1 %\" of the expected number");
+            None
+        }
+    }
+}

@@ -1,0 +1,39 @@
+//! Perplexities of whole texts, all of them together, as lm-eval defines them (`weighted_perplexity`, `bits_per_byte`).
+
+use crate::job::Metric;
+use serde::Serialize;
+use std::f64::consts::LN_2;
+
+/// Log-likelihood, tokens, bytes, words.
+pub const WIDTH: usize = 4;
+
+/// A scored text.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+pub struct Language {
+    /// Log-likelihood of its tokens, natural.
+    pub logprob: f64,
+    pub tokens: u64,
+    /// Of the text, in UTF-8.
+    pub bytes: u64,
+    /// Of the text, as lm-eval counts them.
+    pub words: u64,
+}
+
+/// Appends a record's sums; a text that could not be scored adds nothing.
+pub fn push(text: Option<Language>, row: &mut Vec<f64>) {
+    let Language { logprob, tokens, bytes, words } = text.unwrap_or_default();
+    row.extend([logprob, tokens as f64, bytes as f64, words as f64]);
+}
+
+/// exp(−log-likelihood / units); bits per byte without the exponential, over ln 2.
+pub fn value(metric: Metric, sums: &[f64]) -> Option<f64> {
+    let &[logprob, tokens, bytes, words] = sums else { return None };
+    let nats_per = |units: f64| (tokens > 0.0 && units > 0.0).then(|| -logprob / units);
+    match metric {
+        Metric::Perplexity => nats_per(tokens).map(f64::exp),
+        Metric::WordPerplexity => nats_per(words).map(f64::exp),
+        Metric::BytePerplexity => nats_per(bytes).map(f64::exp),
+        Metric::BitsPerByte => nats_per(bytes).map(|nats| nats / LN_2),
+        _ => None,
+    }
+}
