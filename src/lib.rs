@@ -26,6 +26,7 @@ pub mod job;
 mod pattern;
 pub mod probe;
 pub mod problem;
+pub mod random;
 pub mod results;
 pub mod sense;
 pub mod story;

@@ -9,7 +9,7 @@ use crate::sense::bandwidth::Once;
 use crate::sense::energy::{Share, uncertainty};
 use crate::sense::phase::Phase;
 use crate::sense::verdict::{Evidence, Valid, verdict};
-use crate::testenv::metric::wilson;
+use crate::testenv::metric::{Tally, wilson};
 
 /// Phases after a prompt is evaluated.
 const AFTER_PREFILL: [Phase; 2] = [Phase::Decode, Phase::Score];
@@ -20,7 +20,18 @@ const IDLE_S: f64 = 0.9;
 
 /// The quality and speed columns.
 pub fn answers(row: &mut CaseRow, answers: &mut Answers, task: &Task) {
-    let tally = &answers.tally;
+    quality(row, &answers.tally, task);
+    answers.timings.fill(row);
+    let seconds = answers.timed.as_secs_f64();
+    row.set_number("records_s", (answers.records > 0).then(|| answers.records as f64 / seconds), 3);
+    if let Some((first, last)) = answers.sustained.as_ref().and_then(|s| s.first_and_last()) {
+        row.set_number("sustained_first", Some(first), 3);
+        row.set_number("sustained_last", Some(last), 3);
+    }
+}
+
+/// The quality columns, of a case or of a part of its records.
+pub fn quality(row: &mut CaseRow, tally: &Tally, task: &Task) {
     row.set("n", tally.n.to_string());
     row.set("n_failed", tally.failed.to_string());
     if !matches!(task.method, Method::Perplexity(_)) {
@@ -32,13 +43,6 @@ pub fn answers(row: &mut CaseRow, answers: &mut Answers, task: &Task) {
     }
     for metric in task.metrics.iter().filter(|m| **m != Metric::Acc) {
         row.set_number(metric.name(), tally.value(*metric), 4);
-    }
-    answers.timings.fill(row);
-    let seconds = answers.timed.as_secs_f64();
-    row.set_number("records_s", (answers.records > 0).then(|| answers.records as f64 / seconds), 3);
-    if let Some((first, last)) = answers.sustained.as_ref().and_then(|s| s.first_and_last()) {
-        row.set_number("sustained_first", Some(first), 3);
-        row.set_number("sustained_last", Some(last), 3);
     }
 }
 

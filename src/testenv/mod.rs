@@ -1,6 +1,7 @@
 //! The test environment: where questions come from, how they are put, and how answers are judged.
 //! Nothing here starts processes or knows of backends.
 
+pub mod average;
 pub mod choice;
 pub mod dataset;
 pub mod extract;
@@ -9,4 +10,5 @@ mod json_line;
 mod json_text;
 pub mod metric;
 pub mod prompt;
+pub mod selection;
 pub mod windows;

@@ -6,7 +6,11 @@ mod common;
 mod compare;
 mod conform;
 mod faults;
+<<<<<<< HEAD
 mod hosts;
+=======
+mod import;
+>>>>>>> b875c80 (Subjects, groups and suites; offset and sample by places in the file; repeated ids are a problem; tests and documents)
 #[cfg(feature = "llama")]
 mod llama;
 mod methods;
@@ -19,4 +23,5 @@ mod rank;
 mod real;
 mod resume;
 mod run;
+mod subjects;
 mod telemetry;
