@@ -6,11 +6,8 @@ mod common;
 mod compare;
 mod conform;
 mod faults;
-<<<<<<< HEAD
 mod hosts;
-=======
 mod import;
->>>>>>> b875c80 (Subjects, groups and suites; offset and sample by places in the file; repeated ids are a problem; tests and documents)
 #[cfg(feature = "llama")]
 mod llama;
 mod methods;
