@@ -10,7 +10,7 @@ use edgebench::probe;
 use edgebench::problem::Problem;
 use edgebench::sense::{bandwidth, sensors};
 use edgebench::story::run_folder::Run;
-use edgebench::story::{boards, compare, rank, table};
+use edgebench::story::{boards, compare, rank, suite, table};
 use edgebench::testcase::plan::Plan;
 use edgebench::testcase::run::{self, RunError, Verbosity};
 use edgebench::testcase::show;
@@ -283,7 +283,7 @@ fn version() -> u8 {
 }
 
 fn check_job(arguments: &Check) -> u8 {
-    match Plan::load(&arguments.job) {
+    match Plan::load(&arguments.job, false) {
         Err(problems) => complain(&problems, "run"),
         Ok(plan) if arguments.show_prompt.is_some() => show_prompts(&plan, arguments),
         Ok(plan) => {
@@ -296,7 +296,7 @@ fn check_job(arguments: &Check) -> u8 {
                 plan.total_records(),
                 plan.bytes as f64 / 1e6,
             );
-            for warning in fit::warnings(&plan.job, &arguments.job, &sensors::root()) {
+            for warning in fit::warnings(&plan.job, &arguments.job, &sensors::root()).into_iter().chain(plan.notes) {
                 eprintln!("warning: {warning}");
             }
             OK
@@ -445,7 +445,7 @@ fn check_plugin(arguments: &Conform) -> u8 {
 }
 
 fn run_job(arguments: &RunJob) -> u8 {
-    let mut plan = match Plan::load(&arguments.job) {
+    let mut plan = match Plan::load(&arguments.job, true) {
         Err(problems) => return complain(&problems, "run"),
         Ok(plan) => plan,
     };
@@ -472,6 +472,14 @@ fn run_job(arguments: &RunJob) -> u8 {
     };
     let keys = if plan.job.rank_by.is_empty() { rank::default_keys() } else { plan.job.rank_by.clone() };
     println!("{}", table::leaderboard(&rank::leaderboard(&outcome.rows, &keys)));
+    match suite::write(&plan.job.suites, &outcome.folder, &outcome.rows) {
+        Ok(scores) if scores.is_empty() => {}
+        Ok(scores) => println!("{}", table::suites(&scores)),
+        Err(e) => {
+            eprintln!("edgebench: {}: the suites cannot be written: {e}", outcome.folder.display());
+            return MACHINE;
+        }
+    }
     eprintln!("results: {}", outcome.folder.display());
     for row in outcome.rows.iter().filter(|r| r.get("status") != "ok") {
         eprintln!("{}: {}: {}", row.get("case"), row.get("status"), row.get("reason"));

@@ -14,6 +14,10 @@ pub const PREDICTIONS: &str = "predictions.jsonl";
 pub const TELEMETRY: &str = "telemetry.csv";
 /// One row per window of a sustained case.
 pub const SUSTAINED: &str = "sustained.csv";
+/// One row per subject, group of subjects and all of a test case, where records have subjects.
+pub const SUBJECTS: &str = "subjects.csv";
+/// One row per suite and object instance.
+pub const SUITES: &str = "suites.csv";
 /// What was run, on what, and when.
 pub const MANIFEST: &str = "manifest.json";
 
@@ -40,6 +44,21 @@ pub const SAMPLE_COLUMNS: &[&str] = &[
 /// Columns of sustained.csv.
 pub const SUSTAINED_COLUMNS: &[&str] =
     &["case", "window", "t_s", "records", "records_s", "prefill_tok_s", "decode_tok_s", "temp_c", "freq_mhz"];
+
+/// Columns of suites.csv.
+pub const SUITE_COLUMNS: &[&str] = &[
+    "suite", "object", "backend", "model", "params", "metric", "average", "score", "score_lo", "score_hi", "tasks",
+    "missing",
+];
+
+const SUBJECT_HEAD: &[&str] =
+    &["case", "level", "name", "average", "subjects", "n", "n_failed", "acc", "acc_lo", "acc_hi"];
+
+/// Columns of subjects.csv, in order; `metrics` are the tasks' own, beyond `acc`.
+pub fn subject_columns<'a>(metrics: &[&'a str]) -> Vec<&'a str> {
+    let own = metrics.iter().filter(|m| !SUBJECT_HEAD.contains(m));
+    SUBJECT_HEAD.iter().chain(own).copied().collect()
+}
 
 const CASE_HEAD: &[&str] = &[
     "case", "object", "backend", "model", "params", "task", "method", "scenario", "status", "reason", "valid",

@@ -1,22 +1,25 @@
 //! `job.toml` → `Job`: objects (swept into instances) and tasks, with every problem of the file found at once.
 //! It owns the words of the job file and must not know how anything is run.
 //!
-//! `read` turns TOML into these types, `prompt` those parts of it that concern what a model sees, `metric` and `scoring`
-//! those about judging, `measure` those about sampling, power and limits, `gate` those about regressions; `toml` is the
-//! table reader that remembers lines.
+//! `read` turns TOML into these types, `data` the words of a task for its files, `prompt` those parts of it that concern
+//! what a model sees, `metric` and `scoring` those about judging, `measure` those about sampling, power and limits,
+//! `gate` those about regressions, `suite` scores over several tasks; `toml` is the table reader that remembers lines.
 
+mod data;
 mod gate;
 mod measure;
 mod metric;
 mod prompt;
 mod read;
 mod scoring;
+mod suite;
 mod toml;
 
 pub use gate::Gate;
 pub use measure::{Cooldown, Limits, Measure, Power, PowerSource};
 pub use metric::Metric;
 pub use scoring::{Compat, Scoring, Tolerance};
+pub use suite::{Average, Suite};
 
 use crate::problem::Problem;
 use std::path::{Path, PathBuf};
@@ -48,6 +51,7 @@ pub struct Job {
     /// Object instances: sweeps are resolved.
     pub instances: Vec<Instance>,
     pub tasks: Vec<Task>,
+    pub suites: Vec<Suite>,
     pub rank_by: Vec<SortKey>,
 }
 
@@ -123,16 +127,35 @@ pub struct Task {
     pub line: u64,
     /// Absolute; several files are subjects of one task.
     pub datasets: Vec<PathBuf>,
+    /// Subjects whose results are put together, too.
+    pub groups: Vec<Group>,
     pub method: Method,
     pub scenario: Scenario,
     pub shots: Option<Shots>,
     pub prompt: PromptSpec,
     pub metrics: Vec<Metric>,
     pub scoring: Scoring,
-    /// Only the first so many records of the task.
-    pub limit: Option<u64>,
+    pub selection: Selection,
     /// Passes go on, one after the other, until so long has gone by; the first and the last part are compared.
     pub sustained: Option<Duration>,
+}
+
+/// Subjects of a task under one name; a subject may be in several groups.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Group {
+    pub name: String,
+    pub subjects: Vec<String>,
+}
+
+/// Which records of a task are asked, over all its files, in their order.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Selection {
+    /// So many at the beginning are passed over.
+    pub offset: u64,
+    /// Of those behind, so many at the most; `None`: all.
+    pub n: Option<u64>,
+    /// Drawn at random, with this seed; `None`: the first.
+    pub seed: Option<u64>,
 }
 
 /// How a record is scored.

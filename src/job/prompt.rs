@@ -1,11 +1,11 @@
 //! The words of the job file for what a model sees: examples, templates, styles, chat, windows. Style files, a
 //! user's own or built in, are read here too. It must not know how anything is rendered or asked.
 
+use super::data;
 use super::read::{FILE_TODO, file, strings, word};
 use super::toml::{Source, Table, Value, distance};
 use super::*;
 use crate::testenv::prompt::{self, chat::Chat, style};
-use ::toml::de::DeTable;
 use std::cell::RefCell;
 
 /// What a style says about one method; what it leaves open is `None`.
@@ -24,19 +24,15 @@ type Templates = Vec<(&'static str, String)>;
 /// `shots = { n = 5, from = "dev.jsonl", pick = "random", seed = 1, turns = false }`
 pub fn shots(mut table: Table, folder: &Path) -> Option<Shots> {
     let n = table.need("n", "say how many examples").and_then(|v| v.integer(0, 1000));
-    let from: Vec<PathBuf> = table
-        .need("from", "give the JSONL file with the examples, or a list of files")
-        .map_or(Vec::new(), |v| v.sweep())
-        .iter()
-        .filter_map(|v| file(v, folder, false).map(|(_, path)| path))
-        .collect();
+    let from = table.need("from", "give the JSONL file with the examples, a folder, or a list of files");
+    let from = from.map_or(Vec::new(), |v| data::files(&v, folder).paths);
     let picks = [("first", Pick::First), ("random", Pick::Random), ("random-per-record", Pick::RandomPerRecord)];
     let pick = table.get("pick").map_or(Some(Pick::First), |v| word(&v, &picks));
     let seed = table.get("seed");
     if let (Some(Pick::First), Some(seed)) = (pick, &seed) {
         seed.problem("the first examples need no seed", "leave it out, or set pick = \"random\"");
     }
-    let seed = seed.and_then(|v| v.integer(0, u64::MAX)).unwrap_or(1234);
+    let seed = seed.and_then(|v| v.integer(0, u64::MAX)).unwrap_or(data::SEED);
     let turns = table.get("turns").and_then(|v| v.boolean()).unwrap_or(true);
     table.finish();
     let (n, pick) = (n?, pick?);
@@ -84,7 +80,7 @@ pub fn style(value: Value, source: &Source, folder: &Path, task: &str, method: &
 fn read_style(value: Value, source: &Source, path: &Path, text: String, method: &'static str) -> Option<Style> {
     let own = Source { path: path.to_path_buf(), text: &text, problems: RefCell::default() };
     let mut found = None;
-    if let Some(document) = parse(&own) {
+    if let Some(document) = own.parse() {
         let mut root = Table::new(&own, "the style file", document.get_ref(), 0);
         let subject_names = root.get("subjects").map_or(Vec::new(), subject_names);
         for section in ["choice", "generate"] {
@@ -116,15 +112,6 @@ fn read_style(value: Value, source: &Source, path: &Path, text: String, method: 
 
 /// What stands for an option, by its word.
 pub const OPTIONS: &[(&str, Options)] = &[("letter", Options::Letter), ("text", Options::Text)];
-
-fn parse<'a>(source: &Source<'a>) -> Option<::toml::Spanned<DeTable<'a>>> {
-    let (document, errors) = DeTable::parse_recoverable(source.text);
-    for error in &errors {
-        let offset = error.span().map_or(0, |s| s.start);
-        source.problem(offset, format!("not TOML: {}", error.message().trim()), "mend the syntax");
-    }
-    errors.is_empty().then_some(document)
-}
 
 /// `prompt = "template"` or `prompt = { question = …, answer = …, … }`, on top of the style, on top of the
 /// method's own.
@@ -182,7 +169,7 @@ fn subject_names(value: Value) -> Vec<(String, String)> {
         return Vec::new();
     };
     let own = Source { path: PathBuf::from(name), text, problems: RefCell::default() };
-    let Some(document) = parse(&own) else { return Vec::new() };
+    let Some(document) = own.parse() else { return Vec::new() };
     let entries = Table::new(&own, "the list", document.get_ref(), 0).entries();
     entries.filter_map(|(key, name)| Some((key, name.text()?.to_owned()))).collect()
 }

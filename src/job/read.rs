@@ -1,13 +1,14 @@
 //! The words of the job file: which keys there are, what they may hold, and what they default to.
 //! It must not know how anything is run, and opens no file but to see whether it is there.
 
+use super::data::{self, Files};
 use super::gate;
 use super::measure;
 use super::prompt::{self, OPTIONS};
 use super::scoring;
+use super::suite;
 use super::toml::{Source, Table, Value, distance};
 use super::*;
-use ::toml::de::DeTable;
 use std::cell::RefCell;
 
 pub const FILE_TODO: &str = "paths are relative to the job file; correct it, or put the file there";
@@ -22,14 +23,7 @@ pub fn job(shown: &Path, absolute: &Path, text: String) -> (Option<Job>, Vec<Pro
 }
 
 fn read(source: &Source, absolute: &Path) -> Option<Job> {
-    let (document, errors) = DeTable::parse_recoverable(source.text);
-    for error in &errors {
-        let offset = error.span().map_or(0, |s| s.start);
-        source.problem(offset, format!("not TOML: {}", error.message().trim()), "mend the syntax");
-    }
-    if !errors.is_empty() {
-        return None;
-    }
+    let document = source.parse()?;
     let folder = absolute.parent().unwrap_or(Path::new("/"));
     let mut root = Table::new(source, "the job file", document.get_ref(), 0);
 
@@ -47,6 +41,7 @@ fn read(source: &Source, absolute: &Path) -> Option<Job> {
         measure: Measure::default(),
         instances: Vec::new(),
         tasks: Vec::new(),
+        suites: Vec::new(),
         rank_by: Vec::new(),
     };
     if let Some(table) = root.get("job").and_then(|v| v.table("[job]")) {
@@ -64,6 +59,9 @@ fn read(source: &Source, absolute: &Path) -> Option<Job> {
             }
             job.tasks.push(task);
         }
+    }
+    if let Some(suites) = root.get("suite") {
+        job.suites = suite::read(&suites, &job.tasks);
     }
     if let Some(table) = root.get("power").and_then(|v| v.table("[power]")) {
         job.measure.power = measure::power(table);
@@ -276,12 +274,10 @@ impl MethodWord {
 fn task(source: &Source, mut table: Table, folder: &Path) -> Option<Task> {
     let line = source.line(table.offset());
     let name = table.need("name", "name the task").and_then(|v| v.name().filter(|n| file_name(&v, n)));
-    let datasets: Vec<PathBuf> = table
-        .need("dataset", "give a JSONL file, or a list of them")
-        .map_or(Vec::new(), |v| v.sweep())
-        .iter()
-        .filter_map(|v| file(v, folder, false).map(|(_, path)| path))
-        .collect();
+    let data = table.need("dataset", "give a JSONL file, a folder of them, or a list");
+    let Files { paths: datasets, groups: folders } = data.map_or(Files::default(), |v| data::files(&v, folder));
+    let groups = table.get("groups").map_or(folders, |v| data::groups(&v, source, folder));
+    let selection = data::selection(&mut table);
     let method = table.need("method", "use \"choice\", \"generate\" or \"perplexity\"");
     let method = method.and_then(|v| word(&v, MethodWord::ALL));
     let scenario = table
@@ -298,7 +294,6 @@ fn task(source: &Source, mut table: Table, folder: &Path) -> Option<Task> {
             metrics.extend(word(&value, Metric::ALL).map(|m| (value, m)));
         }
     }
-    let limit = table.get("limit").and_then(|v| v.integer(1, u64::MAX / 2));
     let scoring = scoring::read(&mut table, matches!(method, Some(MethodWord::Generate)));
     let sustained = table.get("sustained").and_then(|v| v.duration());
 
@@ -350,13 +345,14 @@ fn task(source: &Source, mut table: Table, folder: &Path) -> Option<Task> {
         name: name?.to_owned(),
         line,
         datasets,
+        groups,
         method,
         scenario: scenario?,
         shots,
         prompt,
         metrics,
         scoring,
-        limit,
+        selection,
         sustained,
     })
 }

@@ -21,6 +21,16 @@ impl Source<'_> {
         1 + self.text.as_bytes()[..offset.min(self.text.len())].iter().filter(|&&b| b == b'\n').count() as u64
     }
 
+    /// The document; its syntax errors become problems.
+    pub fn parse(&self) -> Option<Spanned<DeTable<'_>>> {
+        let (document, errors) = DeTable::parse_recoverable(self.text);
+        for error in &errors {
+            let offset = error.span().map_or(0, |s| s.start);
+            self.problem(offset, format!("not TOML: {}", error.message().trim()), "mend the syntax");
+        }
+        errors.is_empty().then_some(document)
+    }
+
     /// Notes a problem at a byte offset.
     pub fn problem(&self, offset: usize, what: impl Into<String>, todo: impl Into<String>) {
         let problem = Problem::new(&self.path, self.line(offset), what, todo);

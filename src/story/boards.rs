@@ -10,6 +10,7 @@ use super::run_folder::Run;
 use crate::job::SortKey;
 use crate::pattern::fits;
 use crate::results::CaseRow;
+use std::cmp::Ordering;
 
 /// One leaderboard: places whose figures may be put side by side.
 #[derive(Debug)]
@@ -29,7 +30,7 @@ pub struct Ranked {
     pub board: String,
     /// From 1; who is tied with the place before has its rank.
     pub rank: usize,
-    /// Nobody is at least as good in everything and better in something.
+    /// Nobody is as good in everything and better in something.
     pub pareto: bool,
 }
 
@@ -52,6 +53,10 @@ const GROUPS: &[&[(&str, bool)]] = &[
     &[("energy_j_per_token", false), ("energy_j_per_record", false)],
     &[("rss_peak_mib", false)],
 ];
+
+/// Measured figures that are nearer to each other than this share of the larger are the same: a page of memory makes
+/// nobody better. Quality is exact.
+const SAME: f64 = 0.01;
 
 /// Puts the rows of all `runs` in order.
 pub fn boards(runs: &[Run], wanted: &Wanted) -> Vec<Board> {
@@ -127,8 +132,13 @@ fn pareto(places: &[&Place]) -> Vec<bool> {
     let figures: Vec<(&str, bool)> = GROUPS.iter().filter_map(|g| g.iter().find(all).copied()).collect();
     let worth = |p: &Place, (column, up): (&str, bool)| p.number(column).map_or(f64::MIN, |v| if up { v } else { -v });
     let dominates = |a: &Place, b: &Place| {
-        let pairs: Vec<(f64, f64)> = figures.iter().map(|f| (worth(a, *f), worth(b, *f))).collect();
-        pairs.iter().all(|(a, b)| a >= b) && pairs.iter().any(|(a, b)| a > b)
+        let ahead = |figure: &(&str, bool)| {
+            let (a, b) = (worth(a, *figure), worth(b, *figure));
+            let same = if figure.0 == "acc" { 0.0 } else { SAME * a.abs().max(b.abs()) };
+            if (a - b).abs() <= same { Ordering::Equal } else { a.total_cmp(&b) }
+        };
+        let order: Vec<Ordering> = figures.iter().map(ahead).collect();
+        order.iter().all(|o| o.is_ge()) && order.contains(&Ordering::Greater)
     };
     let on_front =
         |p: &&Place| p.failed() == 0 && !places.iter().any(|other| other.failed() == 0 && dominates(other, p));
@@ -150,7 +160,7 @@ mod tests {
     fn the_front_holds_whoever_is_not_beaten_in_everything() {
         let fast = place(&[("acc", "0.5"), ("decode_tok_s", "90"), ("rss_peak_mib", "100")]);
         let good = place(&[("acc", "0.9"), ("decode_tok_s", "30"), ("rss_peak_mib", "300")]);
-        let poor = place(&[("acc", "0.5"), ("decode_tok_s", "80"), ("rss_peak_mib", "100")]);
+        let poor = place(&[("acc", "0.5"), ("decode_tok_s", "80"), ("rss_peak_mib", "99.9")]);
         assert_eq!(pareto(&[&fast, &good, &poor]), [true, true, false]);
     }
 

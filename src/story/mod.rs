@@ -4,4 +4,5 @@ pub mod boards;
 pub mod compare;
 pub mod rank;
 pub mod run_folder;
+pub mod suite;
 pub mod table;

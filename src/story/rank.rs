@@ -62,7 +62,6 @@ pub fn keys(words: &[&str]) -> Result<Vec<SortKey>, String> {
 /// Instances in order. Whoever failed more cases comes later; a missing value comes last.
 pub fn leaderboard(rows: &[CaseRow], keys: &[SortKey]) -> Vec<Place> {
     let mut places: Vec<Place> = Vec::new();
-    let identity = |r: &CaseRow| ["object", "backend", "model", "params"].map(|c| r.get(c).to_owned());
     for row in rows {
         match places.iter_mut().find(|p| p.rows.first().is_some_and(|r| identity(r) == identity(row))) {
             Some(place) => place.rows.push(row.clone()),
@@ -71,6 +70,11 @@ pub fn leaderboard(rows: &[CaseRow], keys: &[SortKey]) -> Vec<Place> {
     }
     places.sort_by(|a, b| order(a, b, keys));
     places
+}
+
+/// What tells object instances apart.
+pub fn identity(row: &CaseRow) -> [&str; 4] {
+    ["object", "backend", "model", "params"].map(|c| row.get(c))
 }
 
 /// Which of two places comes first.

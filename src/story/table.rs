@@ -1,8 +1,9 @@
 //! The leaderboard on a terminal: medians of latencies, means over tasks. It must not know how the order came
 //! about.
 
-use super::rank::Place;
+use super::rank::{Place, identity};
 use crate::job::Metric;
+use crate::results::CaseRow;
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 
 /// Figures that stand in the table behind the tasks' own metrics when at least one place has them: column, heading, decimals.
@@ -74,6 +75,39 @@ pub fn leaderboard(places: &[Place]) -> String {
         table.add_row(cells);
     }
     for column in table.column_iter_mut().skip(1 + texts.len()) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table.to_string()
+}
+
+/// Scores of suites as text: a row per object instance, a column per suite.
+pub fn suites(rows: &[CaseRow]) -> String {
+    let mut names: Vec<&str> = rows.iter().map(|r| r.get("suite")).collect();
+    names.dedup();
+    let mut instances: Vec<&CaseRow> = Vec::new();
+    for row in rows {
+        if !instances.iter().any(|i| identity(i) == identity(row)) {
+            instances.push(row);
+        }
+    }
+    let mut table = Table::new();
+    table.load_style(presets::UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Disabled);
+    table.set_header(["object", "model", "params"].into_iter().chain(names.iter().copied()));
+    for instance in instances {
+        let mut cells = vec![instance.get("object"), file_name(instance.get("model")), instance.get("params")];
+        let own = rows.iter().filter(|r| identity(r) == identity(instance));
+        let scores: Vec<String> = own
+            .map(|row| match (row.number("score"), row.number("score_lo"), row.number("score_hi")) {
+                (Some(score), Some(lo), Some(hi)) => {
+                    format!("{:.1} ({:.1}–{:.1})", score * 100.0, lo * 100.0, hi * 100.0)
+                }
+                (score, ..) => percent(score),
+            })
+            .collect();
+        cells.extend(scores.iter().map(String::as_str));
+        table.add_row(cells);
+    }
+    for column in table.column_iter_mut().skip(3) {
         column.set_cell_alignment(CellAlignment::Right);
     }
     table.to_string()

@@ -7,6 +7,8 @@ use super::journal::{Journal, JournalError};
 use super::passes::{Answers, Passes};
 use super::prepare;
 use super::progress::Progress;
+use super::scenario::Records;
+use super::subjects::Subjects;
 use super::telemetry::{Eyes, Telemetry};
 use crate::backend::client::{Client, HostError};
 use crate::backend::wire::{FailureKind, Open, Opened};
@@ -30,6 +32,8 @@ pub struct Context<'a> {
     pub progress: &'a Progress,
     /// Has the user asked to stop?
     pub interrupted: &'a dyn Fn() -> bool,
+    /// Of the case's task.
+    pub records: &'a Records,
     pub proc_root: &'a Path,
     /// Root of the board's files: free memory is read below it.
     pub sysroot: &'a Path,
@@ -68,6 +72,7 @@ pub fn run(
     let oom_kills = process::oom_kills(context.proc_root);
     let mut measured = Measured::default();
     measured.answers.tally = Tally::new(&task.metrics, &task.scoring);
+    measured.answers.subjects = Subjects::new(task);
     let mut eyes = context.telemetry.begin(id);
     let end = match measure(context, &mut eyes, id, instance, task, &mut measured) {
         Err(End::Journal(e)) => return Err(e),
@@ -108,6 +113,7 @@ pub fn run(
     row.set_number("load_cold_ms", measured.load_cold_ns.map(|ns| ns as f64 / 1e6), 3);
     row.set_number("rss_peak_mib", measured.rss_peak_mib, 1);
     row.set_number("wall_s", Some(start.elapsed().as_secs_f64()), 3);
+    context.journal.subjects(&answers.subjects.rows(id, task, &answers.tally))?;
     if let Some(sustained) = &answers.sustained {
         context.journal.sustained(id, sustained)?;
     }

@@ -9,6 +9,7 @@ use crate::sense::bandwidth::Once;
 use crate::sense::energy::{Share, uncertainty};
 use crate::sense::phase::Phase;
 use crate::sense::verdict::{Evidence, Valid, verdict};
+use crate::testenv::metric::Tally;
 
 /// Phases after a prompt is evaluated.
 const AFTER_PREFILL: [Phase; 2] = [Phase::Decode, Phase::Score];
@@ -19,7 +20,18 @@ const IDLE_S: f64 = 0.9;
 
 /// The quality and speed columns.
 pub fn answers(row: &mut CaseRow, answers: &mut Answers, task: &Task) {
-    let tally = &answers.tally;
+    quality(row, &answers.tally, task);
+    answers.timings.fill(row);
+    let seconds = answers.timed.as_secs_f64();
+    row.set_number("records_s", (answers.records > 0).then(|| answers.records as f64 / seconds), 3);
+    if let Some((first, last)) = answers.sustained.as_ref().and_then(|s| s.first_and_last()) {
+        row.set_number("sustained_first", Some(first), 3);
+        row.set_number("sustained_last", Some(last), 3);
+    }
+}
+
+/// The quality columns, of a case or of a part of its records.
+pub fn quality(row: &mut CaseRow, tally: &Tally, task: &Task) {
     row.set("n", tally.n.to_string());
     row.set("n_failed", tally.failed.to_string());
     if let Method::Generate { .. } = task.method {
@@ -33,13 +45,6 @@ pub fn answers(row: &mut CaseRow, answers: &mut Answers, task: &Task) {
         row.set_number(value, tally.value(*metric), 4);
         row.set_number(lo, interval.map(|i| i.0), 4);
         row.set_number(hi, interval.map(|i| i.1), 4);
-    }
-    answers.timings.fill(row);
-    let seconds = answers.timed.as_secs_f64();
-    row.set_number("records_s", (answers.records > 0).then(|| answers.records as f64 / seconds), 3);
-    if let Some((first, last)) = answers.sustained.as_ref().and_then(|s| s.first_and_last()) {
-        row.set_number("sustained_first", Some(first), 3);
-        row.set_number("sustained_last", Some(last), 3);
     }
 }
 

@@ -4,7 +4,8 @@
 use super::lock::shortage;
 use super::sustained::Sustained;
 use crate::results::{
-    CASES, CaseRow, MANIFEST, PREDICTIONS, SAMPLE_COLUMNS, SAMPLES, SUSTAINED, SUSTAINED_COLUMNS, TELEMETRY,
+    CASES, CaseRow, MANIFEST, PREDICTIONS, SAMPLE_COLUMNS, SAMPLES, SUBJECTS, SUSTAINED, SUSTAINED_COLUMNS, TELEMETRY,
+    case_columns, subject_columns,
 };
 use crate::testenv::metric::Language;
 use serde::Serialize;
@@ -113,13 +114,17 @@ pub struct Journal {
     predictions: Appender,
     telemetry: Appender,
     sustained: Option<Appender>,
+    subjects: Option<Appender>,
+    subject_columns: Vec<&'static str>,
     cases: Appender,
     synced: Instant,
 }
 
 impl Journal {
-    /// Opens the files of `folder`, which must be there; those that are new or empty get their headers.
-    pub fn open(folder: &Path, case_columns: Vec<&'static str>, telemetry_columns: &[String]) -> Result<Journal> {
+    /// Opens the files of `folder`, which must be there; those that are new or empty get their headers. `metrics` are
+    /// the columns of the tasks' own metrics.
+    pub fn open(folder: &Path, metrics: &[&'static str], telemetry_columns: &[String]) -> Result<Journal> {
+        let (case_columns, subject_columns) = (case_columns(metrics), subject_columns(metrics));
         let open = |name: &str, header: &[u8]| Appender::open(folder.join(name), header);
         let telemetry_header = csv_line(telemetry_columns.iter().map(String::as_str));
         let mut journal = Journal {
@@ -128,6 +133,8 @@ impl Journal {
             telemetry: open(TELEMETRY, &telemetry_header)?,
             cases: open(CASES, &csv_line(case_columns.iter().copied()))?,
             sustained: None,
+            subjects: None,
+            subject_columns,
             folder: folder.to_path_buf(),
             case_columns,
             synced: Instant::now(),
@@ -191,6 +198,24 @@ impl Journal {
         }
         file.sync()?;
         self.sustained = Some(file);
+        Ok(())
+    }
+
+    /// The rows of a case by subject; the file is there only when records have subjects.
+    pub fn subjects(&mut self, rows: &[CaseRow]) -> Result<()> {
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let mut file = match self.subjects.take() {
+            Some(file) => file,
+            None => Appender::open(self.folder.join(SUBJECTS), &csv_line(self.subject_columns.iter().copied()))?,
+        };
+        for row in rows {
+            let line = csv_line(row.fields(&self.subject_columns));
+            file.write(|out| out.write_all(&line))?;
+        }
+        file.sync()?;
+        self.subjects = Some(file);
         Ok(())
     }
 

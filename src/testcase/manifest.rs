@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::fs::File;
 use std::io::{self, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The whole of manifest.json.
 #[derive(Debug, Serialize, Deserialize)]
@@ -40,7 +40,7 @@ pub struct Manifest {
 }
 
 /// Identity of a file or, for a folder, of all files in it.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct FileHash {
     pub sha256: String,
     pub bytes: u64,
@@ -96,8 +96,9 @@ impl From<Opened> for Loaded {
 }
 
 impl Manifest {
-    /// The manifest of a run that starts now. Reads every model and dataset once, for its hash.
-    pub fn start(job: &Job, board: Board) -> io::Result<Manifest> {
+    /// The manifest of a run that starts now. Reads every model once, for its hash, and those datasets whose hash is not
+    /// among `known`.
+    pub fn start(job: &Job, known: &BTreeMap<PathBuf, FileHash>, board: Board) -> io::Result<Manifest> {
         let mut models = BTreeMap::new();
         for path in job.instances.iter().filter_map(|i| i.model_path.as_deref()) {
             hash_into(&mut models, path)?;
@@ -105,7 +106,10 @@ impl Manifest {
         let mut datasets = BTreeMap::new();
         for task in &job.tasks {
             for path in task.datasets.iter().chain(task.shots.iter().flat_map(|s| &s.from)) {
-                hash_into(&mut datasets, path)?;
+                match known.get(path) {
+                    Some(hash) => drop(datasets.insert(path.to_string_lossy().into_owned(), hash.clone())),
+                    None => hash_into(&mut datasets, path)?,
+                }
             }
         }
         Ok(Manifest {
@@ -185,6 +189,6 @@ fn hash_file(path: &Path, hasher: &mut Sha256) -> io::Result<u64> {
     }
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|b| format!("{b:02x}")).collect()
 }

@@ -17,6 +17,7 @@ pub mod run;
 mod scenario;
 pub mod show;
 mod stats;
+mod subjects;
 mod sustained;
 mod telemetry;
 mod timing;

@@ -5,6 +5,7 @@ use super::ask::{Answer, AskError, Asker, need};
 use super::case::{Context, End};
 use super::journal::{Journal, JournalError, Prediction, SampleRow};
 use super::scenario::{Item, single_stream};
+use super::subjects::Subjects;
 use super::sustained::Sustained;
 use super::telemetry::Eyes;
 use super::timing::Timings;
@@ -20,6 +21,7 @@ use std::time::{Duration, Instant};
 #[derive(Default)]
 pub struct Answers {
     pub tally: Tally,
+    pub subjects: Subjects,
     pub timings: Timings,
     /// Records of timed passes.
     pub records: u64,
@@ -70,7 +72,8 @@ impl Passes<'_, '_> {
         let records = self.answers.records;
         let (start, start_ns) = (Instant::now(), now_ns());
         let task = self.task;
-        let result = single_stream(task, need(&task.method), |item| {
+        let asked = self.context.records;
+        let result = single_stream(task, asked, need(&task.method), |item| {
             if (self.context.interrupted)() {
                 return ControlFlow::Break(Err(End::Interrupted));
             }
@@ -172,7 +175,9 @@ fn note(
     }
     if pass == 1 {
         let judgement = answer.as_ref().ok().map(|a| &a.judgement);
-        answers.tally.add(gold, judgement, item.subject);
+        for tally in answers.subjects.of(item.subject).chain([&mut answers.tally]) {
+            tally.add(gold, judgement, item.subject);
+        }
         let prediction = judgement.and_then(|j| j.prediction.as_deref());
         let output = answer.as_ref().ok().and_then(|a| a.output.as_deref());
         journal.prediction(&Prediction {

@@ -2,38 +2,52 @@
 //! cases are chosen. It must not start anything.
 
 use super::ask::{Asker, need};
-use super::scenario::{Item, stem};
+use super::manifest::{FileHash, hex};
+use super::scenario::{Item, Records, stem};
 use crate::job::{CaseRef, Job, Task};
 use crate::pattern::fits;
 use crate::problem::Problem;
-use crate::testenv::dataset::{Need, Reader, Summary, check as check_dataset};
-use std::collections::HashMap;
+use crate::testenv::dataset::{Index, Need, Reader, Summary, check as check_dataset};
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
 /// A job whose input is sound, and the cases to run.
 pub struct Plan {
     pub job: Job,
     pub cases: Vec<CaseRef>,
-    /// Records of one pass, per task.
-    pub records: Vec<u64>,
+    /// Per task.
+    pub records: Vec<Records>,
     /// Bytes of dataset that were checked.
     pub bytes: u64,
+    /// Of each dataset, if they were hashed.
+    pub hashes: BTreeMap<PathBuf, FileHash>,
+    /// What could not be looked at in full.
+    pub notes: Vec<Problem>,
 }
 
 impl Plan {
-    /// Reads the job and every dataset of it. All problems come back at once.
-    pub fn load(path: &Path) -> Result<Plan, Vec<Problem>> {
+    /// Reads the job and every dataset of it. All problems come back at once. To `run` a plan its datasets' hashes
+    /// are needed, which the same reading gives.
+    pub fn load(path: &Path, to_run: bool) -> Result<Plan, Vec<Problem>> {
         let (job, problems) = Job::read(path);
-        let mut checked = Checked { problems, ..Checked::default() };
+        let mut checked = Checked { problems, hash: to_run, ..Checked::default() };
         let Some(job) = job else { return Err(checked.problems) };
         let mut records = Vec::with_capacity(job.tasks.len());
         for task in &job.tasks {
             let need = need(&task.method);
-            let found: u64 = task.datasets.iter().map(|path| checked.check(path, need)).sum();
-            records.push(found.min(task.limit.unwrap_or(u64::MAX)));
+            let mut found = Records::default();
+            for path in &task.datasets {
+                let (n, index) = checked.check(path, need);
+                found.push(n, index);
+            }
+            if found.asked(task) == 0 && checked.problems.is_empty() {
+                let what = format!("the task \"{}\" asks no record", task.name);
+                checked.problems.push(Problem::new(path, task.line, what, "lower its offset"));
+            }
+            records.push(found);
             if let Some(shots) = &task.shots {
                 for from in &shots.from {
-                    let there = checked.check(from, need);
+                    let (there, _) = checked.check(from, need);
                     if there < shots.n as u64 && checked.sound(from, need) {
                         let what =
                             format!("the task \"{}\" wants {} examples, this file has {there}", task.name, shots.n);
@@ -49,7 +63,8 @@ impl Plan {
             return Err(checked.problems);
         }
         let bytes = checked.files.values().map(|s| s.bytes).sum();
-        Ok(Plan { cases: job.cases(), job, records, bytes })
+        let (hashes, notes) = (checked.hashes(), checked.notes());
+        Ok(Plan { cases: job.cases(), job, records, bytes, hashes, notes })
     }
 
     /// Leaves the cases whose id fits `pattern`: a part of it, or with `*` for anything the whole of it.
@@ -64,7 +79,8 @@ impl Plan {
 
     /// Records that one case asks, warm-up included.
     pub fn records_of(&self, case: CaseRef) -> u64 {
-        u64::from(self.job.warmup) + self.records[case.task] * u64::from(self.job.repeat)
+        u64::from(self.job.warmup)
+            + self.records[case.task].asked(&self.job.tasks[case.task]) * u64::from(self.job.repeat)
     }
 }
 
@@ -73,25 +89,39 @@ impl Plan {
 struct Checked {
     files: HashMap<(PathBuf, Need), Summary>,
     problems: Vec<Problem>,
+    hash: bool,
 }
 
 impl Checked {
-    /// Checks `path` unless that was done; gives its number of records.
-    fn check(&mut self, path: &Path, need: Need) -> u64 {
+    /// Checks `path` unless that was done; gives its number of records, and where they are.
+    fn check(&mut self, path: &Path, need: Need) -> (u64, Index) {
         let key = (path.to_path_buf(), need);
         if let Some(summary) = self.files.get(&key) {
-            return summary.records;
+            return (summary.records, summary.index.clone());
         }
-        let mut summary = check_dataset(path, need);
+        let mut summary = check_dataset(path, need, self.hash);
         let told = summary.problems.len() as u64;
         self.problems.append(&mut summary.problems);
         if summary.n_problems > told {
             let what = format!("{} more problems of this kind", summary.n_problems - told);
             self.problems.push(Problem::new(path, 0, what, "mend the first ones and check again"));
         }
-        let records = summary.records;
+        let found = (summary.records, summary.index.clone());
         self.files.insert(key, summary);
-        records
+        found
+    }
+
+    fn hashes(&self) -> BTreeMap<PathBuf, FileHash> {
+        let hash = |((path, _), s): (&(PathBuf, Need), &Summary)| {
+            Some((path.clone(), FileHash { sha256: hex(&s.hash?), bytes: s.bytes }))
+        };
+        self.files.iter().filter_map(hash).collect()
+    }
+
+    fn notes(&self) -> Vec<Problem> {
+        let sampled = self.files.iter().filter(|(_, summary)| summary.ids_sampled);
+        let what = "has more ids than are kept; whether two are the same was seen of a part of them";
+        sampled.map(|((path, _), _)| Problem::new(path, 0, what, "")).collect()
     }
 
     fn sound(&self, path: &Path, need: Need) -> bool {

@@ -10,7 +10,7 @@ use super::progress::Progress;
 pub use super::progress::Verbosity;
 use super::resume::{self, ResumeError};
 use super::telemetry::Telemetry;
-use crate::results::{CASES, CaseRow, Status, case_columns};
+use crate::results::{CASES, CaseRow, Status};
 use crate::sense::bandwidth::Once;
 use crate::sense::board::Board;
 use crate::sense::sensors::{self, Sensors};
@@ -100,7 +100,8 @@ pub fn run(plan: &Plan, folder: &Path, verbosity: Verbosity, resume: bool) -> Re
     }
     let job = &plan.job;
     let signal = catch_signals()?;
-    let mut manifest = Manifest::start(job, Board::read(&sensors::root().join("sys"), &sensors::root().join("proc")))?;
+    let mut manifest =
+        Manifest::start(job, &plan.hashes, Board::read(&sensors::root().join("sys"), &sensors::root().join("proc")))?;
     manifest.n_cases = plan.cases.len();
     let mut rows = Vec::with_capacity(plan.cases.len());
     if goes_on {
@@ -114,7 +115,7 @@ pub fn run(plan: &Plan, folder: &Path, verbosity: Verbosity, resume: bool) -> Re
     let columns = Telemetry::columns(&sensors.layout);
     // Before the tables: where they are, it is.
     write_manifest(folder, &manifest)?;
-    let mut journal = Journal::open(folder, case_columns(&job.metric_columns()), &columns)?;
+    let mut journal = Journal::open(folder, &job.metric_columns(), &columns)?;
     let mut telemetry = Telemetry::start(&job.measure, sensors.layout.clone(), sensors)?;
 
     let progress = Progress::new(verbosity, plan.total_records());
@@ -138,6 +139,7 @@ pub fn run(plan: &Plan, folder: &Path, verbosity: Verbosity, resume: bool) -> Re
             telemetry: &mut telemetry,
             progress: &progress,
             interrupted: &|| signal.load(Ordering::Relaxed) != 0,
+            records: &plan.records[case.task],
             proc_root: Path::new("/proc"),
             sysroot: &sysroot,
             bandwidth: &mut bandwidth,

@@ -3,7 +3,8 @@
 
 use crate::job::Task;
 use crate::problem::Problem;
-use crate::testenv::dataset::{Need, Reader, Record};
+use crate::testenv::dataset::{Index, Need, Reader, Record};
+use crate::testenv::selection;
 use std::ops::ControlFlow;
 use std::path::Path;
 
@@ -30,19 +31,47 @@ pub fn stem(path: &Path) -> String {
     path.file_stem().map_or(String::new(), |s| s.to_string_lossy().into_owned())
 }
 
-/// One pass over the records of `task`, in the order of its files, until `each` breaks.
+/// The records of a task as the check found them: of each file how many, and where.
+#[derive(Debug, Default)]
+pub struct Records {
+    files: Vec<(u64, Index)>,
+    total: u64,
+}
+
+impl Records {
+    /// Of the task's next file.
+    pub fn push(&mut self, records: u64, index: Index) {
+        self.total += records;
+        self.files.push((records, index));
+    }
+
+    /// How many of them are asked in a pass.
+    pub fn asked(&self, task: &Task) -> u64 {
+        selection::count(&task.selection, self.total)
+    }
+}
+
+/// One pass over the records of `task` that are selected, in the order of its files, until `each` breaks. What is
+/// before and between them is not read as far as `records` tells where they are.
 pub fn single_stream<B>(
     task: &Task,
+    records: &Records,
     need: Need,
     mut each: impl FnMut(&Item) -> ControlFlow<B>,
 ) -> Result<ControlFlow<B>, Problem> {
-    let mut left = task.limit.unwrap_or(u64::MAX);
-    for path in &task.datasets {
+    let mut numbers = selection::numbers(&task.selection, records.total).peekable();
+    let mut end = 0;
+    for (path, (count, index)) in task.datasets.iter().zip(&records.files) {
+        let first = end;
+        end += count;
+        if numbers.peek().is_none_or(|&number| number >= end) {
+            continue;
+        }
         let stem = stem(path);
         let mut reader = Reader::open(path, need)?;
-        while left > 0 {
+        while let Some(number) = numbers.next_if(|&number| number < end) {
+            reader.go_to(number - first, index)?;
             let Some(record) = reader.next()? else { break };
-            left -= 1;
             if let ControlFlow::Break(value) = each(&Item::new(&record, &stem, task.datasets.len() > 1)) {
                 return Ok(ControlFlow::Break(value));
             }

@@ -4,7 +4,7 @@
 use super::ask::{Asker, Seen, need};
 use super::case;
 use super::plan::Plan;
-use super::scenario::single_stream;
+use super::scenario::{Records, single_stream};
 use crate::backend::client::{Client, HostError};
 use crate::backend::wire::Opened;
 use crate::job::{ChatTemplate, Instance, Task};
@@ -56,15 +56,15 @@ pub fn prompts(plan: &Plan, n: u64, json: bool, out: &mut impl Write) -> Result<
             chats.push((instance, meet(plan, instance).map_err(|e| ShowError::Host(instance.id.clone(), e))?));
         }
     }
-    for task in &plan.job.tasks {
+    for (task, records) in plan.job.tasks.iter().zip(&plan.records) {
         let mut asker = Asker::new(task, plan.job.timeout)?;
         if plain {
-            show(&asker, task, None, n, json, out)?;
+            show(&asker, task, records, None, n, json, out)?;
         }
         for (instance, opened) in &chats {
             let failed = |failure| ShowError::Host(instance.id.clone(), HostError::Failed(failure));
             asker.meet(opened, &instance.chat).map_err(failed)?;
-            show(&asker, task, Some(&instance.id), n, json, out)?;
+            show(&asker, task, records, Some(&instance.id), n, json, out)?;
         }
     }
     Ok(())
@@ -81,14 +81,17 @@ fn meet(plan: &Plan, instance: &Instance) -> Result<Opened, HostError> {
 fn show(
     asker: &Asker,
     task: &Task,
+    records: &Records,
     object: Option<&str>,
     n: u64,
     json: bool,
     out: &mut impl Write,
 ) -> Result<(), ShowError> {
-    let task = Task { limit: Some(task.limit.unwrap_or(u64::MAX).min(n)), ..task.clone() };
     let mut number = 0;
-    let end = single_stream(&task, need(&task.method), |item| {
+    let end = single_stream(task, records, need(&task.method), |item| {
+        if number == n {
+            return ControlFlow::Break(Ok(()));
+        }
         number += 1;
         let seen = match asker.seen(item) {
             Ok(seen) => seen,

@@ -1,6 +1,7 @@
 //! The test environment: where questions come from, how they are put, and how answers are judged.
 //! Nothing here starts processes or knows of backends.
 
+pub mod average;
 pub mod choice;
 pub mod dataset;
 pub mod extract;
@@ -10,4 +11,5 @@ mod json_text;
 pub mod judge;
 pub mod metric;
 pub mod prompt;
+pub mod selection;
 pub mod windows;

@@ -7,6 +7,7 @@ mod compare;
 mod conform;
 mod faults;
 mod hosts;
+mod import;
 #[cfg(feature = "llama")]
 mod llama;
 mod methods;
@@ -20,4 +21,5 @@ mod real;
 mod resume;
 mod run;
 mod scoring;
+mod subjects;
 mod telemetry;

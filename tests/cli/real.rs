@@ -39,6 +39,41 @@ fn gsm8k_is_a_dataset_as_it_is() {
     }
 }
 
+#[test]
+fn imports_of_real_data_are_sound_and_lose_nothing() {
+    let Some(folder) = data("") else { return };
+    for (kind, source, asked) in [("cmmlu", "cmmlu", "test"), ("gsm8k", "gsm8k", "test.jsonl")] {
+        let bench = Bench::new();
+        let source = folder.join(source);
+        bench.edgebench(&["import", kind, source.to_str().unwrap(), "-o", "out"]).assert().code(0);
+        let job = std::fs::read_to_string(bench.path().join("out/job.toml")).unwrap();
+        let job = job.replace("\"llama\"", &format!("\"{}\"", mock().display()));
+        let job: String = job.lines().filter(|l| !l.starts_with("model = ")).map(|l| format!("{l}\n")).collect();
+        bench.write("out/job.toml", job);
+        bench.edgebench(&["check", "out/job.toml"]).assert().code(0);
+        if kind == "cmmlu" {
+            for entry in std::fs::read_dir(source.join(asked)).unwrap() {
+                let path = entry.unwrap().path();
+                let rows = csv::Reader::from_path(&path).unwrap().into_records();
+                let name = path.with_extension("jsonl").file_name().unwrap().to_owned();
+                let written = std::fs::read_to_string(bench.path().join("out").join(asked).join(name)).unwrap();
+                let mut lines = written.lines().map(|l| serde_json::from_str::<serde_json::Value>(l).unwrap());
+                for row in rows {
+                    let (row, line) = (row.unwrap(), lines.next().unwrap());
+                    assert_eq!(
+                        (&row[1], &row[6]),
+                        (line["question"].as_str().unwrap(), line["answer"].as_str().unwrap())
+                    );
+                }
+                assert!(lines.next().is_none());
+            }
+        } else {
+            let written = std::fs::read_to_string(bench.path().join("out").join(asked)).unwrap();
+            assert_eq!(written.lines().count(), 1319);
+        }
+    }
+}
+
 #[cfg(feature = "llama")]
 #[test]
 fn gsm8k_goes_through_llama_cpp() {

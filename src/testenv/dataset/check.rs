@@ -5,6 +5,8 @@
 //! The threads take blocks of whole lines from one source behind a lock and parse them outside it; under the lock a
 //! block is only read and its lines are counted. So memory is one block a thread, whatever the file's size.
 
+use super::ids::Ids;
+use super::index::{Blocks, Index};
 use super::lines::{BLOCK, Block, Lines, split_line};
 use super::record::{Parser, too_long};
 use super::{Need, document, open, unreadable};
@@ -32,6 +34,12 @@ pub struct Summary {
     pub problems: Vec<Problem>,
     /// How many problems there are.
     pub n_problems: u64,
+    /// Where the records are.
+    pub index: Index,
+    /// SHA-256 of the file, if it was to be hashed.
+    pub hash: Option<[u8; 32]>,
+    /// Not all ids could be compared: there are too many of them.
+    pub ids_sampled: bool,
 }
 
 impl Summary {
@@ -40,6 +48,16 @@ impl Summary {
         if self.problems.len() < KEPT {
             self.problems.push(problem());
         }
+    }
+
+    /// Adds a problem for each id that is there again.
+    fn add_repeated(&mut self, path: &Path, ids: Seen) {
+        for (hash, first, line) in ids.repeated {
+            let what = format!("the id is that of line {}, too", ids.ids.first(hash).unwrap_or(first));
+            self.add(|| Problem::new(path, line, what, "give each record its own id, or leave ids out"));
+        }
+        self.n_problems += ids.more;
+        self.ids_sampled = !ids.ids.is_complete();
     }
 
     fn merge(&mut self, mut other: Summary) {
@@ -53,15 +71,15 @@ impl Summary {
 
 /// Checks every line of the dataset at `path` against `need`, on as many threads as are useful.
 ///
-/// That the file cannot be read, or has no record, is a problem like others. Two files are not compared: whether the
-/// ids of a dataset are unique is not looked at, as memory stays constant.
-pub fn check(path: &Path, need: Need) -> Summary {
+/// That the file cannot be read, or has no record, is a problem like others, and so is an id that two records have.
+/// With `hash` the same reading gives the file's hash.
+pub fn check(path: &Path, need: Need, hash: bool) -> Summary {
     let cores = thread::available_parallelism().map_or(1, usize::from);
-    check_on(path, need, cores.min(MAX_THREADS))
+    check_on(path, need, cores.min(MAX_THREADS), hash)
 }
 
 /// [`check`] on at most so many threads; small files take one.
-pub fn check_on(path: &Path, need: Need, threads: usize) -> Summary {
+pub fn check_on(path: &Path, need: Need, threads: usize, hash: bool) -> Summary {
     if document::is_one(path, need) {
         return check_document(path);
     }
@@ -70,9 +88,11 @@ pub fn check_on(path: &Path, need: Need, threads: usize) -> Summary {
         Err(problem) => return Summary { problems: vec![problem], n_problems: 1, ..Summary::default() },
     };
     // A thread is not worth its start for less than a few blocks; of a pipe the size is 0.
-    let blocks = file.metadata().map_or(0, |meta| meta.len()) / (4 * BLOCK as u64);
+    let length = file.metadata().map_or(0, |meta| meta.len());
+    let blocks = length / (4 * BLOCK as u64);
     let threads = threads.clamp(1, usize::try_from(blocks).unwrap_or(usize::MAX).max(1));
-    check_source(file, path, need, threads)
+    let lines = if hash { Lines::hashed(file) } else { Lines::new(file) };
+    check_lines(lines, length, path, need, threads)
 }
 
 fn check_document(path: &Path) -> Summary {
@@ -83,22 +103,37 @@ fn check_document(path: &Path) -> Summary {
 }
 
 /// Checks what `source` gives.
+#[cfg(test)]
 pub(super) fn check_source<R: Read + Send>(source: R, path: &Path, need: Need, threads: usize) -> Summary {
-    let lines = Mutex::new(Lines::new(source));
-    let mut summary = thread::scope(|scope| {
+    check_lines(Lines::new(source), 0, path, need, threads)
+}
+
+/// Checks lines of a file of `length` bytes, if that is known.
+fn check_lines<R: Read + Send>(lines: Lines<R>, length: u64, path: &Path, need: Need, threads: usize) -> Summary {
+    let lines = Mutex::new(lines);
+    let seen = Mutex::new(Seen::default());
+    let (mut summary, blocks) = thread::scope(|scope| {
+        let work = || work(&lines, &seen, Blocks::new(length, BLOCK as u64), path, need);
         // The calling thread is one of them. If another cannot start, there is one less.
-        let spawn = |_| thread::Builder::new().spawn_scoped(scope, || work(&lines, path, need)).ok();
+        let spawn = |_| thread::Builder::new().spawn_scoped(scope, work).ok();
         let others: Vec<_> = (1..threads).filter_map(spawn).collect();
-        let mut summary = work(&lines, path, need);
+        let (mut summary, mut blocks) = work();
         for other in others {
             match other.join() {
-                Ok(part) => summary.merge(part),
+                Ok((part, its_blocks)) => {
+                    summary.merge(part);
+                    blocks.merge(its_blocks);
+                }
                 Err(panic) => std::panic::resume_unwind(panic),
             }
         }
-        summary
+        (summary, blocks)
     });
-    summary.bytes = lines.into_inner().unwrap_or_else(PoisonError::into_inner).bytes();
+    let lines = lines.into_inner().unwrap_or_else(PoisonError::into_inner);
+    summary.bytes = lines.bytes();
+    summary.hash = lines.hash();
+    summary.index = blocks.finish();
+    summary.add_repeated(path, seen.into_inner().unwrap_or_else(PoisonError::into_inner));
     summary.problems.sort_by_key(|problem| problem.line);
     summary.problems.truncate(KEPT);
     if summary.records == 0 && summary.n_problems == 0 {
@@ -107,26 +142,56 @@ pub(super) fn check_source<R: Read + Send>(source: R, path: &Path, need: Need, t
     summary
 }
 
+/// Ids of all threads, and those that were there again: hash, first line, line.
+#[derive(Default)]
+struct Seen {
+    ids: Ids,
+    repeated: Vec<(u64, u64, u64)>,
+    /// Those that are not listed.
+    more: u64,
+}
+
+impl Seen {
+    fn add(&mut self, ids: &[(u64, u64)]) {
+        for &(hash, line) in ids {
+            match self.ids.add(hash, line) {
+                Some((first, again)) if self.repeated.len() < KEPT => self.repeated.push((hash, first, again)),
+                Some(_) => self.more += 1,
+                None => {}
+            }
+        }
+    }
+}
+
 /// What one thread does: takes blocks until there are none.
-fn work<R: Read>(lines: &Mutex<Lines<R>>, path: &Path, need: Need) -> Summary {
+fn work<R: Read>(
+    lines: &Mutex<Lines<R>>,
+    seen: &Mutex<Seen>,
+    mut blocks: Blocks,
+    path: &Path,
+    need: Need,
+) -> (Summary, Blocks) {
     let mut summary = Summary::default();
     let mut parser = Parser::new(need);
     let mut block = Vec::new();
+    // Of one block: hash and line.
+    let mut ids = Vec::new();
     loop {
         let next = lines.lock().unwrap_or_else(PoisonError::into_inner).next_block(&mut block);
-        let mut number = match next {
-            Ok(None) => return summary,
+        let (first, offset) = match next {
+            Ok(None) => return (summary, blocks),
             Err(error) => {
                 summary.add(|| unreadable(path, &error));
-                return summary;
+                return (summary, blocks);
             }
             Ok(Some(Block::TooLong { line, len })) => {
                 summary.longest_line = summary.longest_line.max(len);
                 summary.add(|| too_long(len).at(path, line));
                 continue;
             }
-            Ok(Some(Block::Lines { first })) => first,
+            Ok(Some(Block::Lines { first, offset })) => (first, offset),
         };
+        let (mut number, records) = (first, summary.records);
         let mut rest = block.as_slice();
         while !rest.is_empty() {
             let (line, used) = split_line(rest);
@@ -134,11 +199,19 @@ fn work<R: Read>(lines: &Mutex<Lines<R>>, path: &Path, need: Need) -> Summary {
             if !line.trim_ascii().is_empty() {
                 summary.longest_line = summary.longest_line.max(line.len() as u64);
                 match parser.parse(line, number) {
-                    Ok(_) => summary.records += 1,
+                    Ok(_) => {
+                        summary.records += 1;
+                        ids.extend(parser.id_hash().map(|hash| (hash, number)));
+                    }
                     Err(defect) => summary.add(|| defect.at(path, number)),
                 }
             }
             number += 1;
+        }
+        blocks.add(offset, first, summary.records - records);
+        if !ids.is_empty() {
+            seen.lock().unwrap_or_else(PoisonError::into_inner).add(&ids);
+            ids.clear();
         }
     }
 }

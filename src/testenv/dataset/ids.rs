@@ -47,6 +47,11 @@ impl Ids {
         None
     }
 
+    /// The first line with this hash, unless it was let go.
+    pub fn first(&self, hash: u64) -> Option<u64> {
+        self.lines.get(&hash).copied()
+    }
+
     /// Was every id kept?
     pub fn is_complete(&self) -> bool {
         self.zeros == 0

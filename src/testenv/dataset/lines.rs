@@ -2,7 +2,9 @@
 //! mark and the limit on a line's length.
 //! It must not know what is in a line.
 
-use std::io::{self, Read};
+use sha2::{Digest, Sha256};
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
 
 /// The longest line that is read, in bytes, without its line end.
 pub const MAX_LINE: usize = 1 << 20;
@@ -13,8 +15,9 @@ const BOM: &[u8] = b"\xef\xbb\xbf";
 /// What [`Lines::next_block`] put into the buffer.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Block {
-    /// Whole lines with their ends (the file's last line may have none); the number of the first, from 1.
-    Lines { first: u64 },
+    /// Whole lines with their ends (the file's last line may have none); the number of the first, from 1, and where
+    /// in the file it begins.
+    Lines { first: u64, offset: u64 },
     /// A line that is longer than a block and than [`MAX_LINE`], of which the buffer has only a part: its number
     /// and its length in bytes.
     TooLong { line: u64, len: u64 },
@@ -30,12 +33,23 @@ pub(super) struct Lines<R> {
     /// Bytes read.
     bytes: u64,
     done: bool,
+    hasher: Option<Sha256>,
 }
 
 impl<R: Read> Lines<R> {
     /// The lines of `source`.
     pub fn new(source: R) -> Lines<R> {
-        Lines { source, carry: Vec::new(), line: 1, bytes: 0, done: false }
+        Lines { source, carry: Vec::new(), line: 1, bytes: 0, done: false, hasher: None }
+    }
+
+    /// The same, which also hashes all that is read.
+    pub fn hashed(source: R) -> Lines<R> {
+        Lines { hasher: Some(Sha256::new()), ..Lines::new(source) }
+    }
+
+    /// SHA-256 of what was read, if it was hashed.
+    pub fn hash(&self) -> Option<[u8; 32]> {
+        self.hasher.clone().map(|hasher| hasher.finalize().into())
     }
 
     /// How many bytes were read so far.
@@ -51,7 +65,7 @@ impl<R: Read> Lines<R> {
         block.clear();
         block.extend_from_slice(&self.carry);
         self.carry.clear();
-        let first = self.line;
+        let (first, offset) = (self.line, self.bytes - block.len() as u64);
         let mut searched = 0;
         loop {
             self.fill(block)?;
@@ -60,11 +74,11 @@ impl<R: Read> Lines<R> {
                 self.carry.extend_from_slice(&block[end..]);
                 block.truncate(end);
                 self.line += count_newlines(&block[searched..]);
-                return Ok(Some(Block::Lines { first }));
+                return Ok(Some(Block::Lines { first, offset }));
             }
             if self.done {
                 self.line += 1;
-                return Ok((!block.is_empty()).then_some(Block::Lines { first }));
+                return Ok((!block.is_empty()).then_some(Block::Lines { first, offset }));
             }
             searched = block.len();
             if searched > MAX_LINE + 1 {
@@ -85,6 +99,9 @@ impl<R: Read> Lines<R> {
         let result = self.source.by_ref().take(wanted).read_to_end(block);
         self.done = !matches!(result, Ok(BLOCK));
         let n = result? as u64;
+        if let Some(hasher) = &mut self.hasher {
+            hasher.update(&block[block.len() - n as usize..]);
+        }
         if self.bytes == 0 && block.starts_with(BOM) {
             block.drain(..BOM.len());
         }
@@ -108,6 +125,16 @@ impl<R: Read> Lines<R> {
             block.clear();
             self.fill(block)?;
         }
+    }
+}
+
+impl Lines<File> {
+    /// Goes on at `offset`, where line number `line` begins. It must be behind the first line.
+    pub fn seek(&mut self, offset: u64, line: u64) -> io::Result<()> {
+        self.source.seek(SeekFrom::Start(offset))?;
+        self.carry.clear();
+        (self.bytes, self.line, self.done) = (offset, line, false);
+        Ok(())
     }
 }
 

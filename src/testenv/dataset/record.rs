@@ -2,6 +2,7 @@
 //! these rules and the words in which a breach of them is told.
 //! It must not know of files.
 
+use super::ids::Ids;
 use super::lines::MAX_LINE;
 use super::{Choices, Need, Record};
 use crate::problem::Problem;
@@ -48,11 +49,18 @@ pub(super) struct Parser {
     fields: Fields,
     /// The line number, where it is the id.
     number: heapless::String<20>,
+    id_hash: Option<u64>,
 }
 
 impl Parser {
     pub fn new(need: Need) -> Parser {
-        Parser { need, arena: String::new(), fields: Fields::default(), number: heapless::String::new() }
+        let (arena, fields, number) = (String::new(), Fields::default(), heapless::String::new());
+        Parser { need, arena, fields, number, id_hash: None }
+    }
+
+    /// Of the record that was parsed last, the hash of its id, if it has one of its own.
+    pub fn id_hash(&self) -> Option<u64> {
+        self.id_hash
     }
 
     /// Makes `line`, the file's line `number`, a record.
@@ -60,7 +68,7 @@ impl Parser {
         if line.len() > MAX_LINE {
             return Err(too_long(line.len() as u64));
         }
-        let Parser { need, arena, fields, number: digits } = self;
+        let Parser { need, arena, fields, number: digits, id_hash } = self;
         let line = scan(line, arena, fields)?;
         let fields: &'a Fields = fields;
         let source = Source { line, arena };
@@ -88,6 +96,7 @@ impl Parser {
             Some(Value::Number(text)) => source.get(text),
             id => text_or_empty("id", id, source)?,
         };
+        *id_hash = (!record.id.is_empty()).then(|| Ids::hash(record.id));
         if record.id.is_empty() {
             digits.clear();
             // 20 digits hold every u64.

@@ -296,7 +296,7 @@ fn files_that_give_nothing_are_problems() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("d.jsonl");
     let told = |path: &Path| {
-        let summary = check(path, Need::Text);
+        let summary = check(path, Need::Text, false);
         assert_eq!((summary.records, summary.n_problems, summary.problems.len()), (0, 1, 1));
         assert_eq!(summary.problems[0].line, 0);
         summary.problems[0].what.clone()
@@ -347,7 +347,7 @@ fn the_demo_datasets_are_good() {
     for entry in std::fs::read_dir(folder).into_iter().flatten() {
         let path = entry.unwrap().path();
         if path.extension().is_some_and(|end| end == "jsonl") {
-            let summary = check(&path, Need::Lm);
+            let summary = check(&path, Need::Lm, false);
             assert_eq!(summary.problems, [], "{}", path.display());
         }
     }

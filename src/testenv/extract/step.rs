@@ -23,7 +23,7 @@ pub enum Step {
     Remove(String),
     Line(Line),
     Number(End, Compat),
-    Option(Options),
+    Option(Box<Options>),
     FirstCapital(Compat),
     Regex(Regex, End),
     /// A JSON pointer.
@@ -72,7 +72,7 @@ impl Step {
             "first_capital" => Step::FirstCapital(compat),
             "first_option" | "last_option" => {
                 let end = if name == "first_option" { End::First } else { End::Last };
-                return Options::new(argument, end, compat).map(Step::Option);
+                return Options::new(argument, end, compat).map(|options| Step::Option(Box::new(options)));
             }
             "after" => return needs("after:####").map(|a| Step::After(a.to_owned())),
             "before" => return needs("before:Question:").map(|a| Step::Before(a.to_owned())),

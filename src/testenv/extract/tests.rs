@@ -162,7 +162,8 @@ fn the_shared_cases_are_as_opencompass_has_them_but_for_the_listed_ones() {
     let path = std::path::Path::new(&folder).join("opencompass_extract_cases.json");
     let cases: Vec<serde_json::Value> = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
     let cmmlu = "regex:(?i)答案\\s*:\\s*[^\\w\u{3400}-\u{9fff}]*([A-D])";
-    let functions: [(&str, &[&str], Option<&[&str]>); 4] = [
+    type Chain<'a> = &'a [&'a str];
+    let functions: [(&str, Chain, Option<Chain>); 4] = [
         ("first_option", &["first_option"], None),
         ("first_capital", &["first_capital"], None),
         ("cmmlu_gen", &[cmmlu, "upper"], Some(&[cmmlu])),

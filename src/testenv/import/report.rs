@@ -29,11 +29,11 @@ pub fn report(request: &Request, output: &Output) -> String {
             n => format!(" of {n} subjects"),
         };
         let _ = writeln!(text, "{}: {split}: {records} records{of}", kind.name);
-        let missing = missing(request, &subjects);
-        if let [first, ..] = missing[..] {
-            let n = missing.len();
-            let _ = writeln!(text, "{split}: {n} subjects are not in SRC ({first}, …); all are had from {}", kind.from);
-        }
+    }
+    let missing = missing(request, output);
+    if let Some(first) = missing.first() {
+        let n = missing.len();
+        let _ = writeln!(text, "{n} subjects are not in SRC ({first}, …); all are had from {}", kind.from);
     }
     for (n, first, what) in [
         (output.duplicates.0, &output.duplicates.1, "had an id that was used before, and got another"),
@@ -60,11 +60,12 @@ pub fn report(request: &Request, output: &Output) -> String {
     text
 }
 
-/// Subjects of the benchmark that are not there.
-fn missing(request: &Request, subjects: &[&str]) -> Vec<&'static str> {
+/// Subjects of the benchmark that are not there in any split.
+fn missing(request: &Request, output: &Output) -> Vec<&'static str> {
+    let there: Vec<&str> = output.splits().into_values().flat_map(|(_, subjects)| subjects).collect();
     let mut all: Vec<&str> = request.kind.groups.iter().flat_map(|(_, members)| members.iter().copied()).collect();
     all.sort_unstable();
     all.dedup();
-    all.retain(|subject| !subjects.contains(subject));
+    all.retain(|subject| !there.contains(subject));
     all
 }

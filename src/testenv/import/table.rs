@@ -230,12 +230,13 @@ fn record<'v>(value: &'v Value, request: &Request) -> Result<Record<'v>, (String
             }
         },
     };
+    let question = get("question")?.map(as_text).ok_or_else(|| missing("question"))?;
     let given = get("answer")?.ok_or_else(|| missing("answer"))?;
     Ok(Record {
         id: text("id")?,
         subject: text("subject")?,
         context: text("context")?,
-        question: get("question")?.map(as_text).ok_or_else(|| missing("question"))?,
+        question,
         answer: answer(&as_text(given), given.is_number(), &choices, request.index_from).into(),
         choices,
         ..Record::default()

@@ -58,8 +58,8 @@ pub struct Judgement {
     pub language: Option<Language>,
 }
 
-/// Running sums over the records of a case.
-#[derive(Debug, Default)]
+/// Running sums over the records of a case, or of a part of them.
+#[derive(Debug, Clone, Default)]
 pub struct Tally {
     pub n: u64,
     /// Records that the model could not be asked; they count as wrong.
@@ -94,6 +94,12 @@ impl Tally {
             (family, place)
         });
         Tally { families: places.collect(), scoring: scoring.clone(), ..Tally::default() }
+    }
+
+    /// The same, in less memory: for one of many.
+    pub fn small(mut self) -> Tally {
+        self.units = Units::at_most(sums::FEW_UNITS);
+        self
     }
 
     /// Adds a record; `None` for one that failed.

@@ -11,9 +11,11 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 /// Most units, and most subjects that are told apart. Even.
 pub const UNITS: usize = 4096;
+/// Most units of one of many tallies, such as that of a subject. Even.
+pub const FEW_UNITS: usize = 512;
 
 /// Rows of equal length, one behind the other.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Table {
     width: usize,
     values: Vec<f64>,
@@ -67,9 +69,11 @@ impl Table {
 }
 
 /// Records, or blocks of equally many neighbours.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Units {
     table: Table,
+    /// Most of them.
+    most: usize,
     /// Records in a unit.
     size: u64,
     /// Records in the last unit; `size` when it is full.
@@ -78,20 +82,24 @@ pub struct Units {
 
 impl Default for Units {
     fn default() -> Units {
-        Units { table: Table::default(), size: 1, filled: 1 }
+        Units::at_most(UNITS)
     }
 }
 
 impl Units {
+    pub fn at_most(most: usize) -> Units {
+        Units { table: Table::default(), most, size: 1, filled: 1 }
+    }
+
     pub fn add(&mut self, row: &[f64]) {
         let mut index = self.table.len();
         if self.filled < self.size {
             index -= 1;
         } else {
-            if index == UNITS {
+            if index == self.most {
                 self.table.halve();
                 self.size *= 2;
-                index = UNITS / 2;
+                index = self.most / 2;
             }
             self.filled = 0;
         }
@@ -105,7 +113,7 @@ impl Units {
 }
 
 /// Sums by subject.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Subjects {
     places: HashMap<String, usize>,
     table: Table,
