@@ -3,6 +3,7 @@
 
 use super::data;
 use super::read::{FILE_TODO, file, strings, word};
+use super::scoring;
 use super::toml::{Source, Table, Value, distance};
 use super::*;
 use crate::testenv::prompt::{self, chat::Chat, style};
@@ -14,6 +15,7 @@ pub struct Style {
     pub options: Option<Options>,
     pub stop: Option<Vec<String>>,
     pub max_tokens: Option<u32>,
+    pub scoring: Scoring,
     templates: Templates,
     subject_names: Vec<(String, String)>,
 }
@@ -92,6 +94,7 @@ fn read_style(value: Value, source: &Source, path: &Path, text: String, method: 
             } else {
                 style.stop = table.get("stop").map(|v| strings(&v));
                 style.max_tokens = table.get("max_tokens").and_then(|v| v.integer(1, 1 << 20)).map(|n| n as u32);
+                style.scoring = scoring::read(scoring::keys(&mut table), Scoring::default());
             }
             table.finish();
             if section == method {

@@ -294,7 +294,7 @@ fn task(source: &Source, mut table: Table, folder: &Path) -> Option<Task> {
             metrics.extend(word(&value, Metric::ALL).map(|m| (value, m)));
         }
     }
-    let scoring = scoring::read(&mut table, matches!(method, Some(MethodWord::Generate)));
+    let scoring = scoring::keys(&mut table);
     let sustained = table.get("sustained").and_then(|v| v.duration());
 
     let method = method?;
@@ -309,6 +309,12 @@ fn task(source: &Source, mut table: Table, folder: &Path) -> Option<Task> {
     let style = style.filter(|_| method != MethodWord::Perplexity);
     let style = style.and_then(|v| prompt::style(v, source, folder, name.unwrap_or_default(), section));
     let style = style.unwrap_or_default();
+    let scoring = if method == MethodWord::Generate {
+        scoring::read(scoring, style.scoring.clone())
+    } else {
+        scoring.into_iter().for_each(|value| only_for("generate", value));
+        Scoring::default()
+    };
     let method = match method {
         MethodWord::Choice => {
             only_for("generate", stop);

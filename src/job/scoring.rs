@@ -2,7 +2,7 @@
 //! know how either is done.
 
 use super::Metric;
-use super::read::{only_for, strings, word};
+use super::read::{strings, word};
 use super::toml::{Table, Value};
 use crate::testenv::extract::Chain;
 
@@ -44,23 +44,27 @@ pub struct Scoring {
     pub tolerance: Tolerance,
 }
 
-/// Takes the keys out of a task's table.
-pub fn read(table: &mut Table, generate: bool) -> Scoring {
-    let values = ["extract", "gold", "compat", "correct", "tolerance"].map(|key| table.get(key));
-    if !generate {
-        values.into_iter().for_each(|value| only_for("generate", value));
-        return Scoring::default();
-    }
-    let [extract, gold, compat, correct, tolerance] = values;
+/// The keys of a table that are about scoring.
+pub type Keys<'a> = [Option<Value<'a>>; 5];
+
+/// Takes them out of a task's table, or a style's.
+pub fn keys<'a>(table: &mut Table<'a>) -> Keys<'a> {
+    ["extract", "gold", "compat", "correct", "tolerance"].map(|key| table.get(key))
+}
+
+/// What the keys say; `style` where they say nothing. A task that extracts in its own way decides in its own way, too.
+pub fn read(keys: Keys, style: Scoring) -> Scoring {
+    let [extract, gold, compat, correct, tolerance] = keys;
+    let style = if extract.is_some() { Scoring { gold: style.gold, ..Scoring::default() } } else { style };
     let words = [("opencompass", Compat::OpenCompass), ("none", Compat::None)];
-    let compat = compat.and_then(|v| word(&v, &words)).unwrap_or_default();
+    let compat = compat.and_then(|v| word(&v, &words)).unwrap_or(style.compat);
     let shares: Vec<(&str, Metric)> = Metric::ALL.iter().copied().filter(|(_, m)| m.decides()).collect();
     Scoring {
-        extract: extract.map(|v| chain(&v, compat)),
-        gold: gold.map_or(Vec::new(), |v| chain(&v, compat)),
+        extract: extract.map(|v| chain(&v, compat)).or(style.extract),
+        gold: gold.map_or(style.gold, |v| chain(&v, compat)),
         compat,
-        correct: correct.and_then(|v| word(&v, &shares)),
-        tolerance: tolerance.and_then(|v| self::tolerance(&v)).unwrap_or_default(),
+        correct: correct.and_then(|v| word(&v, &shares)).or(style.correct),
+        tolerance: tolerance.and_then(|v| self::tolerance(&v)).unwrap_or(style.tolerance),
     }
 }
 

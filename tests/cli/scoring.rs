@@ -188,3 +188,19 @@ fn what_does_not_fit_is_refused_with_the_way_out() {
         "{stderr}"
     );
 }
+
+#[test]
+fn a_style_knows_how_its_tool_reads_an_answer_and_a_task_may_differ() {
+    let data = answers(&["\"18 / 2 = 9\\n#### 1,234\"", "\"#### 9\""]);
+    let with = |style: &str, keys: &str, text: &str| {
+        let bench = run(text, &data, &format!("style = \"{style}\"\n{keys}"));
+        (bench.case("mock/t").get("acc").to_owned(), bench.predictions()[0]["prediction"].clone())
+    };
+    assert_eq!(with("lm-eval:gsm8k", "", "It makes $1,234."), ("0.5000".into(), "1234".into()));
+    assert_eq!(with("opencompass:gsm8k", "", "\\boxed{1,234} or 5"), ("0.5000".into(), "1234".into()));
+    assert_eq!(with("lm-eval:gsm8k", "extract = [\"first_number\"]", "9, or $1,234."), ("0.5000".into(), "9".into()));
+    let bbh = run("  False.", &answers(&["\"false\"", "\"no\""]), "style = \"lm-eval:bbh\"");
+    assert_eq!(bbh.case("mock/t").get("acc"), "0.5000");
+    let letter = run("Sure: B", &choices(4), "style = \"opencompass:mmlu\"");
+    assert_eq!(letter.predictions()[0]["prediction"], "B");
+}

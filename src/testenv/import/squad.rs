@@ -20,7 +20,8 @@ pub const KIND: Kind = Kind {
     need: Need::Text,
     ask: &["dev-v2.0", "dev-v1.1"],
     examples: ("", 0),
-    task: "method = \"generate\"\n",
+    task: "method = \"generate\"\nprompt = \"{{ context }}\\nAnswer from the text above; where it has no answer write: unanswerable\\nQuestion: {{ question }}\\nAnswer:\"\n\
+           correct = \"squad_em\"\nmetrics = [\"squad_em\", \"squad_f1\"]\n",
     groups: &[],
     read,
 };
