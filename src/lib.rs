@@ -20,6 +20,7 @@
 //! | `problem` | the sentence in which every defect of the input is told |
 
 pub mod backend;
+pub mod checkpoints;
 pub mod clock;
 pub mod conform;
 pub mod fit;

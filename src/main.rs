@@ -1,5 +1,7 @@
 //! The commands: arguments in, one call each, exit code out. Results go to stdout, all else to stderr.
 
+mod commands;
+
 use argh::FromArgs;
 use edgebench::backend;
 use edgebench::clock;
@@ -54,6 +56,7 @@ enum Command {
     Rank(Rank),
     Compare(Compare),
     Probe(Probe),
+    Watch(commands::watch::Watch),
     Conform(Conform),
     Version(Version),
 }
@@ -253,6 +256,7 @@ fn main() -> ExitCode {
             Command::Rank(arguments) => rank_runs(&arguments),
             Command::Compare(arguments) => compare_runs(&arguments),
             Command::Probe(arguments) => look_at_board(&arguments),
+            Command::Watch(arguments) => commands::watch::run(&arguments),
             Command::Conform(arguments) => check_plugin(&arguments),
             Command::Version(_) => version(),
         }),

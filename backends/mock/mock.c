@@ -7,6 +7,8 @@
  * token depends on every token before it and on `seed`, so generate() and score() agree with each other as in
  * a real model, and one bit of difference in a prompt shows.
  *
+ * A model is a file that begins with such parameters, a line `key = value` each; those of the job come after.
+ *
  * Parameters (all optional)
  *   n_ctx = 4096            tokens that fit
  *   seed = 1                another seed is another model
@@ -354,8 +356,32 @@ static eb_status mock_probe(eb_probe *out, eb_error *error) {
     return EB_OK;
 }
 
+/* Takes the parameters of a model file; the first that is none, or 0. */
+static const char *read_model(eb_session *m, eb_str path, char *line, size_t size) {
+    char name[4096];
+    FILE *file;
+    if (path.len == 0 || path.len >= sizeof name) return NULL;
+    memcpy(name, path.ptr, path.len);
+    name[path.len] = 0;
+    file = fopen(name, "r");
+    if (!file) return "the model cannot be opened";
+    while (fgets(line, (int)size, file)) {
+        char *value = strstr(line, " = ");
+        line[strcspn(line, "\n")] = 0;
+        if (!value) break;
+        if (set_param(m, (eb_str){line, (size_t)(value - line)}, str(value + 3)) != 1) {
+            fclose(file);
+            return line;
+        }
+    }
+    fclose(file);
+    return NULL;
+}
+
 static eb_status mock_open(const eb_open_params *p, eb_session **out, eb_error *error) {
     eb_session *m = calloc(1, sizeof *m);
+    char line[1024];
+    const char *wrong;
     uint32_t i;
     *out = NULL;
     if (!m) return eb_fail(error, EB_ERR_OUT_OF_MEMORY, "no memory for a session");
@@ -365,6 +391,11 @@ static eb_status mock_open(const eb_open_params *p, eb_session **out, eb_error *
     m->score = m->tokenizer = 1;
     power_v1.n_rails = 0;
     power_ramp_mw = power_block_us = 0;
+    wrong = read_model(m, p->model, line, sizeof line);
+    if (wrong) {
+        free(m);
+        return eb_fail(error, EB_ERR_MODEL, wrong);
+    }
     for (i = 0; i < p->n_params; i++) {
         int taken = set_param(m, p->params[i].key, p->params[i].value);
         if (taken != 1) {

@@ -15,11 +15,20 @@ pub struct Measure {
     pub cold_load: bool,
     pub power: Power,
     pub limits: Limits,
+    /// Cases make room for others, so that their speed is not the board's; the job file does not say it.
+    pub makes_room: bool,
 }
 
 impl Default for Measure {
     fn default() -> Measure {
-        Measure { hz: 10, cooldown: None, cold_load: false, power: Power::default(), limits: Limits::default() }
+        Measure {
+            hz: 10,
+            cooldown: None,
+            cold_load: false,
+            power: Power::default(),
+            limits: Limits::default(),
+            makes_room: false,
+        }
     }
 }
 

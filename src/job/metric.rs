@@ -110,6 +110,16 @@ impl Metric {
         }
     }
 
+    /// Is less better?
+    pub fn lower_is_better(self) -> bool {
+        self.kind() == Kind::Language || self == Metric::Ece
+    }
+
+    /// Is it about the log-likelihoods of whole texts?
+    pub fn is_of_texts(self) -> bool {
+        self.kind() == Kind::Language
+    }
+
     /// Is each record either right or wrong by it?
     pub fn is_share(self) -> bool {
         use Metric::*;

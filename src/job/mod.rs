@@ -3,7 +3,7 @@
 //!
 //! `read` turns TOML into these types, `data` the words of a task for its files, `prompt` those parts of it that concern
 //! what a model sees, `metric` and `scoring` those about judging, `measure` those about sampling, power and limits,
-//! `gate` those about regressions, `suite` scores over several tasks; `toml` is the table reader that remembers lines.
+//! `gate` those about regressions, `suite` scores over several tasks, `watch` following a training run; `toml` is the table reader that remembers lines.
 
 mod data;
 mod gate;
@@ -14,6 +14,7 @@ mod read;
 mod scoring;
 mod suite;
 mod toml;
+pub mod watch;
 
 pub use gate::Gate;
 pub use measure::{Cooldown, Limits, Measure, Power, PowerSource};
@@ -53,6 +54,7 @@ pub struct Job {
     pub tasks: Vec<Task>,
     pub suites: Vec<Suite>,
     pub rank_by: Vec<SortKey>,
+    pub watch: watch::Watch,
 }
 
 /// One system under test, every parameter fixed.
@@ -98,6 +100,11 @@ pub enum ChatTemplate {
 }
 
 impl Instance {
+    /// Does it stand for each checkpoint of a training run in turn?
+    pub fn is_checkpoint(&self) -> bool {
+        self.model == watch::CHECKPOINT
+    }
+
     /// `threads=2 n_ctx=1024`, as written in the job, and `chat=…` where there is one.
     pub fn params_text(&self) -> String {
         let folder = format!("{}/", self.folder.display());

@@ -8,6 +8,7 @@ use super::prompt::{self, OPTIONS};
 use super::scoring;
 use super::suite;
 use super::toml::{Source, Table, Value, distance};
+use super::watch::{self, CHECKPOINT, Watch};
 use super::*;
 use std::cell::RefCell;
 
@@ -43,6 +44,7 @@ fn read(source: &Source, absolute: &Path) -> Option<Job> {
         tasks: Vec::new(),
         suites: Vec::new(),
         rank_by: Vec::new(),
+        watch: Watch::default(),
     };
     if let Some(table) = root.get("job").and_then(|v| v.table("[job]")) {
         head(table, &mut job);
@@ -72,6 +74,9 @@ fn read(source: &Source, absolute: &Path) -> Option<Job> {
     if let Some(table) = root.get("gate").and_then(|v| v.table("[gate]")) {
         // Only `compare` uses it, from the manifest's copy of the job; here it is checked.
         gate::read(table);
+    }
+    if let Some(table) = root.get("watch").and_then(|v| v.table("[watch]")) {
+        job.watch = watch::read(table);
     }
     if let Some(table) = root.get("rank").and_then(|v| v.table("[rank]")) {
         job.rank_by = rank(table);
@@ -139,7 +144,7 @@ fn object(source: &Source, mut table: Table, folder: &Path, instances: &mut Vec<
         .collect();
     let models: Vec<Option<(String, PathBuf)>> = match table.get("model") {
         None => vec![None],
-        Some(value) => value.sweep().iter().filter_map(|v| file(v, folder, true).map(Some)).collect(),
+        Some(value) => value.sweep().iter().filter_map(|v| model(v, folder).map(Some)).collect(),
     };
     let mut swept = backends.len() > 1 || models.len() > 1;
     let mut sweeps: Vec<(String, Vec<String>)> = Vec::new();
@@ -191,6 +196,14 @@ fn object(source: &Source, mut table: Table, folder: &Path, instances: &mut Vec<
                 });
             }
         }
+    }
+}
+
+/// A model's path, or the word that stands for checkpoints.
+fn model(value: &Value, folder: &Path) -> Option<(String, PathBuf)> {
+    match value.name()? {
+        CHECKPOINT => Some((CHECKPOINT.to_owned(), PathBuf::new())),
+        _ => file(value, folder, true),
     }
 }
 

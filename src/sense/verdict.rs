@@ -52,6 +52,8 @@ pub struct Evidence {
     pub silent: Vec<(String, f64)>,
     /// The board was still above the limit when `cooldown` ran out: °C.
     pub hot_start_c: Option<f64>,
+    /// The case made room for others: it ran at low priority or on some processors only.
+    pub makes_room: bool,
 }
 
 /// Something to know about a row.
@@ -101,6 +103,8 @@ pub fn verdict(evidence: &Evidence, limits: &Limits) -> (Valid, Vec<Finding>) {
     find("hot-start", false, evidence.hot_start_c.map(|c| format!("{c:.1} °C when the wait for a cool board ended")));
     find("governor", false, governor(evidence));
     find("foreign-load", true, above(evidence.foreign_pct, limits.foreign_load_pct, "% of all cores used by others"));
+    let room = "it ran at low priority or on some processors only, beside a training";
+    find("low-priority", true, evidence.makes_room.then(|| room.to_owned()));
     find("swapped", true, swapped(evidence, limits));
     let pressure = above(evidence.memory_pressure_pct, limits.memory_pressure_pct, "% of the time waiting for memory");
     find("memory-pressure", true, pressure);

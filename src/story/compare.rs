@@ -3,7 +3,7 @@
 //! result is printed.
 
 mod print;
-mod statistics;
+pub mod statistics;
 
 pub use print::{Format, print};
 

@@ -41,6 +41,8 @@ pub struct Run {
 pub struct Sample {
     /// Of the first pass; `None` where it was not judged.
     pub correct: Option<bool>,
+    /// Of the first pass: log-likelihood of the right option or of the text; 1 or 0 for what was generated.
+    pub score: Option<f64>,
     pub ttft_ms: Option<f64>,
     pub e2e_ms: Option<f64>,
     /// New tokens after the first, per second.
@@ -78,7 +80,8 @@ impl Run {
         let mut reader = csv::Reader::from_path(&path).map_err(error)?;
         let columns = reader.headers().map_err(error)?.clone();
         let place = |name: &str| columns.iter().position(|c| c == name);
-        let places = ["case", "id", "pass", "status", "correct", "ttft_ms", "e2e_ms", "decode_ms", "output_tokens"];
+        let places =
+            ["case", "id", "pass", "status", "correct", "ttft_ms", "e2e_ms", "decode_ms", "output_tokens", "score"];
         let places: Vec<usize> = places
             .iter()
             .map(|name| place(name).ok_or_else(|| format!("{}: the column {name} is missing", path.display())))
@@ -93,6 +96,7 @@ impl Run {
             let sums = sums.entry(field(0).to_owned()).or_default().entry(field(1).to_owned()).or_default();
             if field(2) == "1" {
                 sums.correct = Some(field(4) == "1");
+                sums.score = field(9).parse().ok();
             }
             if field(3) == "ok" {
                 let number = |i: usize| field(i).parse::<f64>().ok();
@@ -108,6 +112,7 @@ impl Run {
         let mean = |(sum, n): (f64, u32)| (n > 0).then(|| sum / f64::from(n));
         let sample = |s: Sums| Sample {
             correct: s.correct,
+            score: s.score,
             ttft_ms: mean(s.values[0]),
             e2e_ms: mean(s.values[1]),
             decode_tok_s: mean(s.values[2]),
@@ -131,6 +136,7 @@ impl Run {
 #[derive(Debug, Clone, Copy, Default)]
 struct Sums {
     correct: Option<bool>,
+    score: Option<f64>,
     /// TTFT, end to end, decode speed: sum and number.
     values: [(f64, u32); 3],
 }

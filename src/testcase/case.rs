@@ -31,7 +31,7 @@ pub struct Context<'a> {
     pub telemetry: &'a mut Telemetry,
     pub progress: &'a Progress,
     /// Has the user asked to stop?
-    pub interrupted: &'a dyn Fn() -> bool,
+    pub interrupted: &'a dyn Fn() -> Option<&'static str>,
     /// Of the case's task.
     pub records: &'a Records,
     pub proc_root: &'a Path,
@@ -47,7 +47,7 @@ pub enum End {
     /// The model needs more memory than is free: no host was started.
     DoesNotFit(String),
     Dataset(Problem),
-    Interrupted,
+    Interrupted(&'static str),
     Journal(JournalError),
 }
 
@@ -106,7 +106,7 @@ pub fn run(
         figures::opened(&mut row, opened, answers, context.bandwidth);
     }
     figures::telemetry(&mut row, &eyes, answers, &task.method);
-    figures::judge(&mut row, &eyes, answers, measured.hot_start_c, &context.job.measure.limits);
+    figures::judge(&mut row, &eyes, answers, measured.hot_start_c, &context.job.measure);
     if status != Status::Ok {
         row.set("valid", "no");
     }
@@ -207,7 +207,7 @@ fn status_of(end: Option<End>, answers: &Answers, oom_killed: bool) -> (Status, 
         None if tally.failed > 0 => (Status::Ok, answers.first_failure.clone().unwrap_or_default()),
         None => (Status::Ok, String::new()),
         Some(End::DoesNotFit(why)) => (Status::OutOfMemory, why),
-        Some(End::Interrupted) => (Status::Interrupted, "stopped by the user".to_owned()),
+        Some(End::Interrupted(why)) => (Status::Interrupted, why.to_owned()),
         Some(End::Dataset(problem)) => (Status::Failed, format!("the dataset changed while it was read: {problem}")),
         Some(End::Journal(e)) => (Status::Failed, e.to_string()),
         Some(End::Host(error)) => {

@@ -3,7 +3,7 @@
 use super::passes::Answers;
 use super::telemetry::Eyes;
 use crate::backend::wire::Opened;
-use crate::job::{Limits, Method, Metric, Task};
+use crate::job::{Measure, Method, Metric, Task};
 use crate::results::CaseRow;
 use crate::sense::bandwidth::Once;
 use crate::sense::energy::{Share, uncertainty};
@@ -106,13 +106,14 @@ fn mean(share: &Share) -> Option<(f64, f64)> {
 }
 
 /// Whether the row's speed and energy can be taken for the board's, with the reasons.
-pub fn judge(row: &mut CaseRow, eyes: &Eyes, answers: &Answers, hot_start_c: Option<f64>, limits: &Limits) {
+pub fn judge(row: &mut CaseRow, eyes: &Eyes, answers: &Answers, hot_start_c: Option<f64>, measure: &Measure) {
     let rail = eyes.main_rail();
     let mut evidence = Evidence {
         passes: answers.speeds.clone(),
         timed_s: answers.timed.as_secs_f64(),
         records: answers.records,
         hot_start_c,
+        makes_room: measure.makes_room,
         energy: rail.map(|rail| {
             let share = eyes.watch.energy(rail, &Phase::TIMED);
             (share.readings, share.covered_s)
@@ -120,7 +121,7 @@ pub fn judge(row: &mut CaseRow, eyes: &Eyes, answers: &Answers, hot_start_c: Opt
         ..eyes.watch.evidence()
     };
     evidence.silent.extend(eyes.lost_rail(answers.timed.as_secs_f64()));
-    let (valid, findings) = verdict(&evidence, limits);
+    let (valid, findings) = verdict(&evidence, &measure.limits);
     let mut codes: Vec<&str> = findings.iter().map(|f| f.code).collect();
     codes.dedup();
     let mut reasons: Vec<String> = findings.iter().map(|f| format!("{}: {}", f.code, f.evidence)).collect();
@@ -130,7 +131,7 @@ pub fn judge(row: &mut CaseRow, eyes: &Eyes, answers: &Answers, hot_start_c: Opt
         reasons.insert(0, format!("failed-records: {} of {} records", answers.tally.failed, answers.tally.n));
     }
     if let Some(sustained) = &answers.sustained {
-        row.set_number("throttle_after_s", sustained.slower_after_s(limits.clock_pct), 1);
+        row.set_number("throttle_after_s", sustained.slower_after_s(measure.limits.clock_pct), 1);
         // A sustained case is there to show the board when it is hot: slowing down is its result.
         if findings.iter().all(|f| !f.disqualifies || matches!(f.code, "throttled" | "thermal-trip" | "unstable")) {
             valid = if valid == Valid::No { Valid::Yes } else { valid };

@@ -6,7 +6,7 @@ mod ask;
 mod case;
 mod figures;
 mod journal;
-mod lock;
+pub mod lock;
 mod manifest;
 mod passes;
 pub mod plan;

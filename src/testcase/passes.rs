@@ -74,8 +74,8 @@ impl Passes<'_, '_> {
         let task = self.task;
         let asked = self.context.records;
         let result = single_stream(task, asked, need(&task.method), |item| {
-            if (self.context.interrupted)() {
-                return ControlFlow::Break(Err(End::Interrupted));
+            if let Some(why) = (self.context.interrupted)() {
+                return ControlFlow::Break(Err(End::Interrupted(why)));
             }
             if let Err(end) = self.record(number, start_ns, item) {
                 return ControlFlow::Break(Err(end));

@@ -10,6 +10,7 @@ use crate::problem::Problem;
 use crate::testenv::dataset::{Index, Need, Reader, Summary, check as check_dataset};
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 /// A job whose input is sound, and the cases to run.
 pub struct Plan {
@@ -23,13 +24,41 @@ pub struct Plan {
     pub hashes: BTreeMap<PathBuf, FileHash>,
     /// What could not be looked at in full.
     pub notes: Vec<Problem>,
+    /// When the run is to end, whatever has been asked by then.
+    pub until: Option<Instant>,
+}
+
+/// The model of those objects that stand for a checkpoint.
+#[derive(Debug, Clone, Copy)]
+pub struct Checkpoint<'a> {
+    /// What results call it.
+    pub name: &'a str,
+    pub path: &'a Path,
 }
 
 impl Plan {
     /// Reads the job and every dataset of it. All problems come back at once. To `run` a plan its datasets' hashes
     /// are needed, which the same reading gives.
     pub fn load(path: &Path, to_run: bool) -> Result<Plan, Vec<Problem>> {
-        let (job, problems) = Job::read(path);
+        let (job, mut problems) = Job::read(path);
+        if to_run && job.as_ref().is_some_and(|job| job.instances.iter().any(|i| i.is_checkpoint())) {
+            let todo = "edgebench watch FOLDER --job JOB runs it with each checkpoint in the folder";
+            problems.push(Problem::new(path, 0, "model = \"@checkpoint\" is no model", todo));
+        }
+        Plan::of(job, problems, path, to_run)
+    }
+
+    /// The same, to run, with `checkpoint` as the model where the job says `@checkpoint`.
+    pub fn load_with(path: &Path, checkpoint: Checkpoint) -> Result<Plan, Vec<Problem>> {
+        let (mut job, problems) = Job::read(path);
+        for instance in job.iter_mut().flat_map(|job| &mut job.instances).filter(|i| i.is_checkpoint()) {
+            instance.model = checkpoint.name.to_owned();
+            instance.model_path = Some(std::path::absolute(checkpoint.path).unwrap_or(checkpoint.path.to_path_buf()));
+        }
+        Plan::of(job, problems, path, true)
+    }
+
+    fn of(job: Option<Job>, problems: Vec<Problem>, path: &Path, to_run: bool) -> Result<Plan, Vec<Problem>> {
         let mut checked = Checked { problems, hash: to_run, ..Checked::default() };
         let Some(job) = job else { return Err(checked.problems) };
         let mut records = Vec::with_capacity(job.tasks.len());
@@ -64,7 +93,7 @@ impl Plan {
         }
         let bytes = checked.files.values().map(|s| s.bytes).sum();
         let (hashes, notes) = (checked.hashes(), checked.notes());
-        Ok(Plan { cases: job.cases(), job, records, bytes, hashes, notes })
+        Ok(Plan { cases: job.cases(), job, records, bytes, hashes, notes, until: None })
     }
 
     /// Leaves the cases whose id fits `pattern`: a part of it, or with `*` for anything the whole of it.

@@ -54,8 +54,8 @@ fn wait(
         if left.is_zero() {
             break;
         }
-        if (context.interrupted)() {
-            return Err(End::Interrupted);
+        if let Some(why) = (context.interrupted)() {
+            return Err(End::Interrupted(why));
         }
         let step = left.min(STEP);
         let readings = match &mut client {

@@ -20,7 +20,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Why a run did not come to its end.
 #[derive(Debug, thiserror::Error)]
@@ -118,11 +118,16 @@ pub fn run(plan: &Plan, folder: &Path, verbosity: Verbosity, resume: bool) -> Re
     let mut journal = Journal::open(folder, &job.metric_columns(), &columns)?;
     let mut telemetry = Telemetry::start(&job.measure, sensors.layout.clone(), sensors)?;
 
+    let interrupted = || match (signal.load(Ordering::Relaxed), plan.until) {
+        (0, Some(until)) if Instant::now() >= until => Some("its time is used up"),
+        (0, _) => None,
+        _ => Some("stopped by the user"),
+    };
     let progress = Progress::new(verbosity, plan.total_records());
     let mut bandwidth = Once::default();
     let mut records = 0;
     for (number, &case) in plan.cases.iter().enumerate() {
-        if signal.load(Ordering::Relaxed) != 0 {
+        if interrupted().is_some() {
             break;
         }
         let id = job.case_id(case);
@@ -138,7 +143,7 @@ pub fn run(plan: &Plan, folder: &Path, verbosity: Verbosity, resume: bool) -> Re
             journal: &mut journal,
             telemetry: &mut telemetry,
             progress: &progress,
-            interrupted: &|| signal.load(Ordering::Relaxed) != 0,
+            interrupted: &interrupted,
             records: &plan.records[case.task],
             proc_root: Path::new("/proc"),
             sysroot: &sysroot,
@@ -165,7 +170,7 @@ pub fn run(plan: &Plan, folder: &Path, verbosity: Verbosity, resume: bool) -> Re
 }
 
 /// The first SIGINT or SIGTERM lets the current record finish, the second ends the process at once.
-fn catch_signals() -> std::io::Result<Arc<AtomicUsize>> {
+pub fn catch_signals() -> std::io::Result<Arc<AtomicUsize>> {
     let signal = Arc::new(AtomicUsize::new(0));
     let second = Arc::new(AtomicBool::new(false));
     for number in [SIGINT, SIGTERM] {

@@ -23,3 +23,4 @@ mod run;
 mod scoring;
 mod subjects;
 mod telemetry;
+mod watch;

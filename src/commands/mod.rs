@@ -1,0 +1,3 @@
+//! Commands with their arguments, one file each.
+
+pub mod watch;
