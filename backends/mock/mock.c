@@ -8,12 +8,14 @@
  * a real model, and one bit of difference in a prompt shows.
  *
  * A model is a file that begins with such parameters, a line `key = value` each; those of the job come after.
+ * Prefix hints are believed, and held against the prompts: one that is not true fails its request.
  *
  * Parameters (all optional)
  *   n_ctx = 4096            tokens that fit
  *   seed = 1                another seed is another model
  *   text = ""               generate() answers this text, then EOS, instead of asking the "model"
  *   load_us, prefill_us, token_us = 0   sleeps: per open, per prompt token, per new token
+ *   batch = 1               requests of one generate() that run together, a token of each at a time
  *   score = true            offer eb.score/1
  *   tokenizer = true        offer a tokenizer
  *   n_weights, weights_bytes, kv_bytes, compute_bytes = 0   what info() tells of them
@@ -38,7 +40,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { BOS = 256, EOS = 257, N_VOCAB = 258 };
+enum { BOS = 256, EOS = 257, N_VOCAB = 258, MAX_BATCH = 64 };
 
 /* How to misbehave. */
 enum {
@@ -74,6 +76,8 @@ static const char *const faults[] = {
 struct eb_session {
     uint64_t n_ctx, seed, load_us, prefill_us, token_us, fault_at, calls;
     uint64_t n_weights, weights_bytes, kv_bytes, compute_bytes;
+    uint64_t batch;
+    uint64_t prefix_id, prefix_state, prefix_len; /* what is kept: its hash and its tokens */
     int score, tokenizer, fault;
     char text[256], chat_template[2048];
     volatile sig_atomic_t aborted;
@@ -165,6 +169,7 @@ static int set_param(eb_session *m, eb_str key, eb_str value) {
     if (eb_str_eq(key, "load_us")) return number(value, &m->load_us);
     if (eb_str_eq(key, "prefill_us")) return number(value, &m->prefill_us);
     if (eb_str_eq(key, "token_us")) return number(value, &m->token_us);
+    if (eb_str_eq(key, "batch")) return number(value, &m->batch) && m->batch >= 1 && m->batch <= MAX_BATCH;
     if (eb_str_eq(key, "fault_at")) return number(value, &m->fault_at);
     if (eb_str_eq(key, "score")) return boolean(value, &m->score);
     if (eb_str_eq(key, "tokenizer")) return boolean(value, &m->tokenizer);
@@ -242,8 +247,9 @@ static int32_t send_token(const eb_sink *sink, uint64_t id, int32_t token, const
     return sink->event(sink->user, &e);
 }
 
-static void send_prefill(const eb_sink *sink, uint64_t id, size_t n) {
+static void send_prefill(const eb_sink *sink, uint64_t id, size_t n, size_t cached) {
     eb_event e = event(EB_EVENT_PREFILL, id);
+    e.cached_tokens = (uint32_t)cached;
     e.prompt_tokens = (uint32_t)n;
     sink->event(sink->user, &e);
 }
@@ -299,27 +305,27 @@ static eb_status misbehave(eb_session *m, const eb_sink *sink, uint64_t id, eb_e
         break;
     }
     case FAULT_ENDLESS:
-        send_prefill(sink, id, 1);
+        send_prefill(sink, id, 1, 0);
         for (;;) send_token(sink, id, 'x', "x", 1);
     case FAULT_TOKEN_AFTER_DONE:
-        send_prefill(sink, id, 1);
+        send_prefill(sink, id, 1, 0);
         send_done(sink, id, EB_FINISH_EOS, EB_OK, NULL);
         send_token(sink, id, 'x', "x", 1);
         return OVER;
-    case FAULT_NO_DONE: send_prefill(sink, id, 1); return OVER;
+    case FAULT_NO_DONE: send_prefill(sink, id, 1, 0); return OVER;
     case FAULT_TWO_DONES:
-        send_prefill(sink, id, 1);
+        send_prefill(sink, id, 1, 0);
         send_done(sink, id, EB_FINISH_EOS, EB_OK, NULL);
         send_done(sink, id, EB_FINISH_EOS, EB_OK, NULL);
         return OVER;
-    case FAULT_WRONG_ID: send_prefill(sink, id + 1000, 1); break;
+    case FAULT_WRONG_ID: send_prefill(sink, id + 1000, 1, 0); break;
     case FAULT_NO_PREFILL: send_done(sink, id, EB_FINISH_EOS, EB_OK, NULL); return OVER;
     case FAULT_FOREIGN_THREAD: {
         struct foreign f;
         pthread_t thread;
         f.sink = sink;
         f.id = id;
-        send_prefill(sink, id, 1);
+        send_prefill(sink, id, 1, 0);
         if (pthread_create(&thread, NULL, foreign_thread, &f) == 0) pthread_join(thread, NULL);
         send_done(sink, id, EB_FINISH_EOS, EB_OK, NULL);
         return OVER;
@@ -387,6 +393,7 @@ static eb_status mock_open(const eb_open_params *p, eb_session **out, eb_error *
     if (!m) return eb_fail(error, EB_ERR_OUT_OF_MEMORY, "no memory for a session");
     m->n_ctx = 4096;
     m->seed = 1;
+    m->batch = 1;
     m->fault_at = 2;
     m->score = m->tokenizer = 1;
     power_v1.n_rails = 0;
@@ -425,6 +432,7 @@ static eb_status mock_info(eb_session *m, eb_info *out, eb_error *error) {
     out->n_ctx = out->n_ctx_train = (uint32_t)m->n_ctx;
     out->n_vocab = N_VOCAB;
     out->flags = m->tokenizer ? EB_INFO_TOKENIZER : 0;
+    out->flags |= EB_INFO_PREFIX | (m->batch > 1 ? EB_INFO_BATCH : 0);
     out->n_weights = m->n_weights;
     out->weights_bytes = m->weights_bytes;
     out->kv_bytes = m->kv_bytes;
@@ -494,74 +502,126 @@ static int stopped(const eb_request *r, const char *text, size_t len) {
     return 0;
 }
 
-static void generate_one(eb_session *m, const eb_request *r, const eb_sink *sink, int bad_utf8) {
+/* Tokens of a prompt that need not be evaluated, as its first `len` are those of the last prompt with the same prefix
+ * id; -1: they are not. */
+static long kept(eb_session *m, uint64_t prefix_id, size_t len, const int32_t *tokens, size_t n) {
+    uint64_t hash = m->seed;
+    size_t i;
+    if (prefix_id && len > n) return -1;
+    for (i = 0; prefix_id && i < len; i++) hash = mix(hash, (uint64_t)tokens[i]);
+    if (prefix_id && prefix_id == m->prefix_id) return len == m->prefix_len && hash == m->prefix_state ? (long)len : -1;
+    m->prefix_id = prefix_id;
+    m->prefix_len = len;
+    m->prefix_state = hash;
+    return 0;
+}
+
+/* A request that runs. */
+struct running {
+    const eb_request *r;
+    uint64_t state;
+    size_t n;       /* tokens of the prompt */
+    char tail[256]; /* the last bytes of the output */
+    size_t in_tail;
+    uint32_t made;
+};
+
+/* Evaluates a prompt; 0: it could not be, and is done. */
+static int begin(eb_session *m, const eb_request *r, struct running *run, const eb_sink *sink) {
     uint64_t state = m->seed;
     uint64_t flags = EB_TOKENIZE_ADD_SPECIAL | (r->flags & EB_REQUEST_PARSE_SPECIAL ? EB_TOKENIZE_PARSE_SPECIAL : 0);
-    size_t n = r->n_tokens ? r->n_tokens : tokenize(r->text, flags, NULL, 0), i;
+    size_t n = r->n_tokens ? r->n_tokens : tokenize(r->text, flags, NULL, 0), prefix = r->prefix_len, i;
     int32_t *own = NULL;
-    int32_t finish = EB_FINISH_LENGTH;
-    char tail[256]; /* the last bytes of the output */
-    size_t in_tail = 0;
-    uint32_t made;
+    long cached;
+    memset(run, 0, sizeof *run);
     if (n + 1 > m->n_ctx) {
         send_done(sink, r->id, EB_FINISH_ERROR, EB_ERR_CONTEXT_FULL, "the prompt does not fit n_ctx: raise it");
-        return;
+        return 0;
     }
     if (!r->n_tokens) {
+        eb_str start = r->text;
         own = malloc(n * sizeof *own);
         if (!own) {
             send_done(sink, r->id, EB_FINISH_ERROR, EB_ERR_OUT_OF_MEMORY, "no memory for the prompt");
-            return;
+            return 0;
         }
         tokenize(r->text, flags, own, n);
+        if (prefix < start.len) start.len = prefix;
+        prefix = tokenize(start, flags, NULL, 0);
     }
+    cached = kept(m, r->prefix_id, prefix, r->n_tokens ? r->tokens : own, n);
+    run->r = r;
+    run->n = n;
     for (i = 0; i < n; i++) state = mix(state, (uint64_t)(r->n_tokens ? r->tokens : own)[i]);
+    run->state = state;
     free(own);
-    for (i = 0; i < n && m->prefill_us && !m->aborted; i++) pause_us(m->prefill_us);
-    send_prefill(sink, r->id, n);
-    for (made = 0; made < r->max_new && n + made < m->n_ctx; made++) {
-        int32_t token = EOS;
-        char byte;
-        if (m->aborted) {
-            finish = EB_FINISH_ABORTED;
-            break;
-        }
-        pause_us(m->token_us);
-        if (m->text[0])
-            token = m->text[made % (strlen(m->text) + 1)] ? (unsigned char)m->text[made % (strlen(m->text) + 1)] : EOS;
-        else
-            logprob(state, 0, &token);
-        if (bad_utf8) token = 0xff;
-        if (token == EOS && !(r->flags & EB_REQUEST_IGNORE_EOS)) {
-            finish = EB_FINISH_EOS;
-            break;
-        }
-        state = mix(state, (uint64_t)token);
-        byte = (char)token;
-        if (in_tail == sizeof tail) memmove(tail, tail + 1, --in_tail);
-        tail[in_tail++] = byte;
-        if (send_token(sink, r->id, token, &byte, token < BOS ? 1 : 0)) {
-            finish = EB_FINISH_SINK;
-            break;
-        }
-        if (stopped(r, tail, in_tail)) {
-            finish = EB_FINISH_STOP;
-            break;
-        }
+    if (cached < 0) {
+        send_done(sink, r->id, EB_FINISH_ERROR, EB_ERR_INVALID, "its prefix hint is not true: a bug of the host");
+        return 0;
     }
-    if (finish == EB_FINISH_ABORTED) send_done(sink, r->id, finish, EB_ERR_ABORTED, "aborted");
-    else send_done(sink, r->id, finish, EB_OK, NULL);
+    for (i = (size_t)cached; i < n && m->prefill_us && !m->aborted; i++) pause_us(m->prefill_us);
+    send_prefill(sink, r->id, n, (size_t)cached);
+    return 1;
+}
+
+/* One more token; 0: the request is done. */
+static int step(eb_session *m, struct running *run, const eb_sink *sink, int bad_utf8) {
+    const eb_request *r = run->r;
+    int32_t token = EOS;
+    char byte;
+    if (m->aborted) {
+        send_done(sink, r->id, EB_FINISH_ABORTED, EB_ERR_ABORTED, "aborted");
+        return 0;
+    }
+    if (m->text[0]) {
+        size_t at = run->made % (strlen(m->text) + 1);
+        token = m->text[at] ? (unsigned char)m->text[at] : EOS;
+    } else {
+        logprob(run->state, 0, &token);
+    }
+    if (bad_utf8) token = 0xff;
+    if (token == EOS && !(r->flags & EB_REQUEST_IGNORE_EOS)) {
+        send_done(sink, r->id, EB_FINISH_EOS, EB_OK, NULL);
+        return 0;
+    }
+    run->state = mix(run->state, (uint64_t)token);
+    byte = (char)token;
+    if (run->in_tail == sizeof run->tail) memmove(run->tail, run->tail + 1, --run->in_tail);
+    run->tail[run->in_tail++] = byte;
+    run->made++;
+    if (send_token(sink, r->id, token, &byte, token < BOS ? 1 : 0)) {
+        send_done(sink, r->id, EB_FINISH_SINK, EB_OK, NULL);
+        return 0;
+    }
+    if (stopped(r, run->tail, run->in_tail)) {
+        send_done(sink, r->id, EB_FINISH_STOP, EB_OK, NULL);
+        return 0;
+    }
+    if (run->made == r->max_new || run->n + run->made >= m->n_ctx) {
+        send_done(sink, r->id, EB_FINISH_LENGTH, EB_OK, NULL);
+        return 0;
+    }
+    return 1;
 }
 
 static eb_status mock_generate(eb_session *m, const eb_request *const *requests, size_t n, const eb_sink *sink,
                                eb_error *error) {
+    static struct running all[MAX_BATCH];
+    size_t next = 0, running = 0;
     size_t i;
     eb_status status;
     m->aborted = 0;
     status = misbehave(m, sink, requests[0]->id, error);
     if (status != EB_OK) return status == OVER ? EB_OK : status;
-    for (i = 0; i < n; i++)
-        generate_one(m, requests[i], sink, m->fault == FAULT_BAD_UTF8 && m->calls >= m->fault_at);
+    while (next < n || running) {
+        /* Whoever is done makes room for the next. */
+        while (running < m->batch && next < n) running += (size_t)begin(m, requests[next++], &all[running], sink);
+        if (running) pause_us(m->token_us);
+        for (i = 0; i < running;) {
+            if (step(m, &all[i], sink, m->fault == FAULT_BAD_UTF8 && m->calls >= m->fault_at)) i++;
+            else all[i] = all[--running];
+        }
+    }
     return m->aborted ? eb_fail(error, EB_ERR_ABORTED, "aborted") : EB_OK;
 }
 
@@ -576,6 +636,7 @@ static eb_status mock_score(eb_session *m, const eb_score_request *const *reques
     for (r = 0; r < n; r++) {
         const eb_score_request *q = requests[r];
         uint64_t context = m->seed;
+        long cached;
         size_t longest = 0;
         for (c = 0; c < q->n_continuations; c++)
             if (q->n_tokens[c] > longest) longest = q->n_tokens[c];
@@ -583,13 +644,18 @@ static eb_status mock_score(eb_session *m, const eb_score_request *const *reques
             send_done(sink, q->id, EB_FINISH_ERROR, EB_ERR_CONTEXT_FULL, "the context does not fit n_ctx: raise it");
             continue;
         }
+        cached = kept(m, q->prefix_id, q->prefix_len, q->context, q->n_context);
+        if (cached < 0) {
+            send_done(sink, q->id, EB_FINISH_ERROR, EB_ERR_INVALID, "its prefix hint is not true: a bug of the host");
+            continue;
+        }
         for (i = 0; i < q->n_context; i++) context = mix(context, (uint64_t)q->context[i]);
-        for (i = 0; i < q->n_context && m->prefill_us && !m->aborted; i++) pause_us(m->prefill_us);
+        for (i = (size_t)cached; i < q->n_context && m->prefill_us && !m->aborted; i++) pause_us(m->prefill_us);
         if (m->aborted) {
             send_done(sink, q->id, EB_FINISH_ABORTED, EB_ERR_ABORTED, "aborted");
             continue;
         }
-        send_prefill(sink, q->id, q->n_context);
+        send_prefill(sink, q->id, q->n_context, (size_t)cached);
         for (c = 0; c < q->n_continuations; c++) {
             eb_event e = event(EB_EVENT_SCORE, q->id);
             uint64_t state = context;
@@ -610,7 +676,7 @@ static eb_status mock_score(eb_session *m, const eb_score_request *const *reques
 }
 
 static eb_status mock_reset(eb_session *m, eb_error *error) {
-    (void)m;
+    m->prefix_id = 0;
     (void)error;
     return EB_OK;
 }

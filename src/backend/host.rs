@@ -5,14 +5,18 @@
 //! folder first); stdin is /dev/null, stdout and stderr go to the controller, which keeps the last lines; no
 //! other descriptors but the host's own; no core files; nothing can be written (see `sandbox`).
 
-use super::abi::{EB_INFO_SAMPLING, EB_INFO_TOKENIZER, EB_TOKENIZE_ADD_SPECIAL, EB_TOKENIZE_PARSE_SPECIAL};
+use super::abi::{
+    EB_INFO_BATCH, EB_INFO_SAMPLING, EB_INFO_TOKENIZER, EB_TOKENIZE_ADD_SPECIAL, EB_TOKENIZE_PARSE_SPECIAL,
+};
 use super::abi::{EB_REQUEST_IGNORE_EOS, EB_REQUEST_PARSE_SPECIAL, EbRequest, EbStr};
 use super::extension;
 use super::loader;
 use super::power::{Rails, Watch};
+use super::prefix::Prefixes;
 use super::sandbox;
-use super::session::{Aborter, Backend, CallError, Probe, Session, request_failure};
+use super::session::{Aborter, Backend, CallError, Probe, ScoreRequest, Session, request_failure};
 use super::sink::{Progress, Violation};
+use super::split::split_tokens;
 use super::wire::*;
 use crate::clock::now_ns;
 use std::io::{self, Read, Write};
@@ -52,7 +56,7 @@ fn serve() -> io::Result<()> {
     std::thread::Builder::new().name("frames".into()).spawn(move || read_frames(reader, sender, for_reader))?;
 
     send(writer, &FromHost::Hello { protocol: PROTOCOL, pid: std::process::id() })?;
-    let mut worker = Worker { session: None, watch: None, aborter };
+    let mut worker = Worker { session: None, watch: None, aborter, prefixes: Prefixes::default() };
     while let Ok(message) = receiver.recv() {
         let last = matches!(message, ToHost::Close);
         let answer = worker.handle(message);
@@ -167,6 +171,7 @@ struct Worker {
     /// Reads the backend's own power rails.
     watch: Option<Watch>,
     aborter: SharedAborter,
+    prefixes: Prefixes,
 }
 
 impl Drop for Worker {
@@ -186,7 +191,7 @@ impl Worker {
             ToHost::Abort => Ok(FromHost::Done),
             other => match &self.session {
                 None => Err(Failure::new(FailureKind::Internal, "no model is open in this host")),
-                Some(session) => return call(session, other),
+                Some(session) => return call(session, &mut self.prefixes, other),
             },
         };
         answer.unwrap_or_else(FromHost::Failed)
@@ -256,16 +261,17 @@ fn describe(backend: &Backend, session: &Session, probe: Probe) -> Result<Opened
         eos_text: text(info.eos_text),
         can_tokenize: info.flags & EB_INFO_TOKENIZER != 0,
         can_sample: info.flags & EB_INFO_SAMPLING != 0,
+        can_batch: info.flags & EB_INFO_BATCH != 0,
         can_score: session.can_score(),
         ..Opened::default()
     })
 }
 
 /// One call of an open session.
-fn call(session: &Session, message: ToHost) -> FromHost {
+fn call(session: &Session, prefixes: &mut Prefixes, message: ToHost) -> FromHost {
     let result = match message {
-        ToHost::Generate(prompts) => generate(session, &prompts).map(FromHost::Generated),
-        ToHost::Score(prompts) => score(session, &prompts).map(FromHost::Scored),
+        ToHost::Generate(prompts) => generate(session, prefixes, &prompts).map(FromHost::Generated),
+        ToHost::Score(prompts) => score(session, prefixes, &prompts).map(FromHost::Scored),
         ToHost::Tokenize { text, control } => {
             session.tokenize(&text, flags(control)).map(FromHost::Tokens).map_err(CallError::Failed)
         }
@@ -278,13 +284,7 @@ fn call(session: &Session, message: ToHost) -> FromHost {
     })
 }
 
-/// `EB_TOKENIZE_*`.
-fn flags(control: Control) -> u64 {
-    (if control.add { EB_TOKENIZE_ADD_SPECIAL } else { 0 })
-        | (if control.parse { EB_TOKENIZE_PARSE_SPECIAL } else { 0 })
-}
-
-fn generate(session: &Session, prompts: &[Prompt]) -> Result<Vec<Generation>, CallError> {
+fn generate(session: &Session, prefixes: &mut Prefixes, prompts: &[Prompt]) -> Result<Vec<Generation>, CallError> {
     // A request's text always gets BOS as the model wants it; text that has its own is tokenised here.
     let own_tokens = |prompt: &Prompt| match &prompt.input {
         Input::Text(text, control) if !control.add => session.tokenize(text, flags(*control)).map(Some),
@@ -292,13 +292,23 @@ fn generate(session: &Session, prompts: &[Prompt]) -> Result<Vec<Generation>, Ca
     };
     let tokens: Vec<Option<Vec<i32>>> =
         prompts.iter().map(own_tokens).collect::<Result<_, Failure>>().map_err(CallError::Failed)?;
+    let hint = |(prompt, own): (&Prompt, &Option<Vec<i32>>)| match (&prompt.input, own) {
+        (Input::Text(text, control), Some(own)) => {
+            prefixes.hint(prompt.prefix, text, own, |start| session.tokenize(start, flags(*control)))
+        }
+        (Input::Text(..), None) => Ok(prefixes.in_text(prompt.prefix)),
+        (Input::Tokens(_), _) => Ok((0, 0)),
+    };
+    let hints: Vec<(u64, u32)> =
+        prompts.iter().zip(&tokens).map(hint).collect::<Result<_, Failure>>().map_err(CallError::Failed)?;
     let stops: Vec<Vec<EbStr>> = prompts.iter().map(|p| p.stop.iter().map(|s| EbStr::new(s)).collect()).collect();
     let requests: Vec<EbRequest> = prompts
         .iter()
         .zip(&stops)
         .zip(&tokens)
+        .zip(&hints)
         .enumerate()
-        .map(|(i, ((prompt, stop), own))| {
+        .map(|(i, (((prompt, stop), own), &(prefix_id, prefix_len)))| {
             let (text, tokens, parse) = match (&prompt.input, own) {
                 (_, Some(own)) => (EbStr::EMPTY, &own[..], false),
                 (Input::Text(text, control), None) => (EbStr::new(text), &[][..], control.parse),
@@ -318,8 +328,8 @@ fn generate(session: &Session, prompts: &[Prompt]) -> Result<Vec<Generation>, Ca
                 temperature: prompt.sampling.temperature,
                 top_p: prompt.sampling.top_p,
                 top_k: prompt.sampling.top_k,
-                prefix_len: 0,
-                prefix_id: 0,
+                prefix_len,
+                prefix_id,
                 seed: prompt.sampling.seed,
             }
         })
@@ -359,13 +369,19 @@ fn generation(prompt: &Prompt, start_ns: u64, p: Progress) -> Generation {
     }
 }
 
-fn score(session: &Session, prompts: &[ScorePrompt]) -> Result<Vec<Scoring>, CallError> {
+fn score(session: &Session, prefixes: &mut Prefixes, prompts: &[ScorePrompt]) -> Result<Vec<Scoring>, CallError> {
     let mut requests = Vec::with_capacity(prompts.len());
     for prompt in prompts {
         requests.push(match &prompt.input {
-            ScoreInput::Tokens { context, continuation } => (context.clone(), vec![continuation.clone()]),
-            ScoreInput::Text { context, continuations, control } => {
-                split_tokens(session, context, continuations, *control).map_err(CallError::Failed)?
+            ScoreInput::Tokens { context, continuation } => {
+                ScoreRequest { context: context.clone(), continuations: vec![continuation.clone()], prefix: (0, 0) }
+            }
+            ScoreInput::Text { context: text, continuations, control } => {
+                let (context, continuations) =
+                    split_tokens(session, text, continuations, *control).map_err(CallError::Failed)?;
+                let tokenize = |start: &str| session.tokenize(start, flags(*control));
+                let prefix = prefixes.hint(prompt.prefix, text, &context, tokenize).map_err(CallError::Failed)?;
+                ScoreRequest { context, continuations, prefix }
             }
         });
     }
@@ -383,65 +399,15 @@ fn score(session: &Session, prompts: &[ScorePrompt]) -> Result<Vec<Scoring>, Cal
     Ok(prompts.iter().zip(progress).map(scoring).collect())
 }
 
-/// Context and continuations in tokens, as lm-eval splits them (`TemplateLM._encode_pair`).
-///
-/// White space at the context's end goes to the continuations, as tokenizers join it with what follows. They
-/// may join more, so context and continuation are tokenised together and cut at the context's length. Where the
-/// context's own tokens are not a prefix of that, the cut moves back to what all options have in common: every
-/// option is then scored on the same context, its first token including the context's last characters. An empty
-/// context is BOS, or EOS where the model has no BOS.
-fn split_tokens(
-    session: &Session,
-    context: &str,
-    continuations: &[String],
-    control: Control,
-) -> Result<(Vec<i32>, Vec<Vec<i32>>), Failure> {
-    let (head, space) = context.split_at(context.trim_end().len());
-    let tokenize = |text: &str| session.tokenize(text, flags(control));
-    let mut context = tokenize(head)?;
-    let mut wholes = Vec::with_capacity(continuations.len());
-    for continuation in continuations {
-        wholes.push(tokenize(&[head, space, continuation].concat())?);
-    }
-    if head.is_empty() && context.is_empty() {
-        let first = session.info(|info, _| [info.bos_token, info.eos_token].into_iter().find(|&t| t >= 0))?;
-        let message =
-            "the model has neither BOS nor EOS and the context is empty, so that there is nothing to continue";
-        context.push(first.ok_or_else(|| Failure::new(FailureKind::Unsupported, message))?);
-        return Ok((context, wholes));
-    }
-    let cut = common_cut(&context, &wholes);
-    if cut == 0 {
-        let message = "the context's first token changes with the option, so that there is nothing to continue";
-        return Err(Failure::new(FailureKind::Invalid, message));
-    }
-    context.truncate(cut);
-    let continuations = wholes.into_iter().map(|w| w[cut..].to_vec()).collect();
-    Ok((context, continuations))
-}
-
-/// The longest cut at which `context` is a prefix of each whole and leaves each at least one token.
-fn common_cut(context: &[i32], wholes: &[Vec<i32>]) -> usize {
-    wholes
-        .iter()
-        .map(|w| {
-            let common = context.iter().zip(w).take_while(|(a, b)| a == b).count();
-            common.min(w.len().saturating_sub(1))
-        })
-        .fold(context.len(), usize::min)
+/// `EB_TOKENIZE_*`.
+pub(super) fn flags(control: Control) -> u64 {
+    (if control.add { EB_TOKENIZE_ADD_SPECIAL } else { 0 })
+        | (if control.parse { EB_TOKENIZE_PARSE_SPECIAL } else { 0 })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_cut_backs_off_to_what_all_options_share() {
-        assert_eq!(common_cut(&[1, 2, 3], &[vec![1, 2, 3, 4], vec![1, 2, 3, 5]]), 3);
-        assert_eq!(common_cut(&[1, 2, 3], &[vec![1, 2, 9], vec![1, 2, 3, 5]]), 2);
-        assert_eq!(common_cut(&[1, 2, 3], &[vec![1, 2, 3]]), 2, "an option that adds no token of its own");
-        assert_eq!(common_cut(&[], &[vec![1]]), 0);
-    }
 
     #[test]
     fn a_title_is_cut_at_a_character() {

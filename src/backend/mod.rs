@@ -12,9 +12,11 @@ pub mod host;
 pub mod hosts;
 pub mod loader;
 mod power;
+mod prefix;
 mod sandbox;
 mod session;
 mod sink;
+mod split;
 pub mod wire;
 
 use std::process::ExitCode;

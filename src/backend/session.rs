@@ -144,6 +144,14 @@ impl Backend {
     }
 }
 
+/// A context and continuations to score after it, in tokens.
+pub struct ScoreRequest {
+    pub context: Vec<i32>,
+    pub continuations: Vec<Vec<i32>>,
+    /// `prefix_id` and `prefix_len`.
+    pub prefix: (u64, u32),
+}
+
 /// A loaded model. Not `Send`: the contract binds it to one thread.
 pub struct Session {
     raw: NonNull<EbSession>,
@@ -245,31 +253,34 @@ impl Session {
         })
     }
 
-    /// Log-likelihoods: each request is `(context, continuations)` in tokens.
-    pub fn score(&self, requests: &[(Vec<i32>, Vec<Vec<i32>>)], give_up: fn(Violation) -> !) -> Collected {
+    /// Log-likelihoods.
+    pub fn score(&self, requests: &[ScoreRequest], give_up: fn(Violation) -> !) -> Collected {
         let Some(score) = self.score else {
             let message = format!("the backend `{}` does not offer {EB_EXT_SCORE}", self.backend.name());
             return Err(CallError::Failed(Failure::new(FailureKind::Unsupported, message)));
         };
         let arrays: Vec<(Vec<*const i32>, Vec<usize>)> = requests
             .iter()
-            .map(|(_, c)| (c.iter().map(|t| t.as_ptr()).collect(), c.iter().map(Vec::len).collect()))
+            .map(|r| {
+                let continuations = &r.continuations;
+                (continuations.iter().map(|t| t.as_ptr()).collect(), continuations.iter().map(Vec::len).collect())
+            })
             .collect();
         let structs: Vec<EbScoreRequest> = requests
             .iter()
             .zip(&arrays)
             .enumerate()
-            .map(|(i, ((context, _), (pointers, lengths)))| EbScoreRequest {
+            .map(|(i, (request, (pointers, lengths)))| EbScoreRequest {
                 struct_size: size_of::<EbScoreRequest>() as u32,
                 n_continuations: pointers.len() as u32,
                 id: i as u64,
-                context: context.as_ptr(),
-                n_context: context.len(),
+                context: request.context.as_ptr(),
+                n_context: request.context.len(),
                 continuations: pointers.as_ptr(),
                 n_tokens: lengths.as_ptr(),
-                prefix_len: 0,
+                prefix_len: request.prefix.1,
                 reserved: 0,
-                prefix_id: 0,
+                prefix_id: request.prefix.0,
             })
             .collect();
         let pointers: Vec<*const EbScoreRequest> = structs.iter().map(ptr::from_ref).collect();

@@ -5,7 +5,7 @@
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 /// Version of these messages. Controller and host come from one build, so it only has to be equal.
-pub const PROTOCOL: u32 = 2;
+pub const PROTOCOL: u32 = 3;
 
 /// Longest frame that is accepted, in bytes: what is longer is nonsense from a broken host.
 pub const MAX_FRAME: usize = 64 << 20;
@@ -102,6 +102,8 @@ pub struct Opened {
     pub eos_text: String,
     pub can_tokenize: bool,
     pub can_sample: bool,
+    /// Several prompts of one call really run together.
+    pub can_batch: bool,
     /// `eb.score/1` is there: multiple choice by log-likelihood works.
     pub can_score: bool,
 }
@@ -125,6 +127,20 @@ pub struct PowerReading {
     pub watts: Vec<(u32, f64)>,
 }
 
+/// What prompts have in common, so that a backend may evaluate it once.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Prefix {
+    /// Prompts with the same id begin with the same bytes; 0: nothing may be kept from one prompt to the next.
+    pub id: u64,
+    /// How many bytes of text these are.
+    pub bytes: usize,
+}
+
+impl Prefix {
+    /// Of a prompt that is evaluated in full.
+    pub const NONE: Prefix = Prefix { id: 0, bytes: 0 };
+}
+
 /// One prompt to continue.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Prompt {
@@ -137,6 +153,8 @@ pub struct Prompt {
     pub sampling: Sampling,
     /// Exactly `max_new` tokens, whatever the model says.
     pub ignore_eos: bool,
+    /// Of an input in text.
+    pub prefix: Prefix,
 }
 
 /// What happens to control tokens when text is tokenised.
@@ -213,6 +231,8 @@ pub enum Finish {
 pub struct ScorePrompt {
     pub id: u64,
     pub input: ScoreInput,
+    /// Of a context in text.
+    pub prefix: Prefix,
 }
 
 /// The form of a [`ScorePrompt`].
@@ -372,6 +392,7 @@ mod tests {
                 stop: vec!["\n".into()],
                 sampling: Sampling::GREEDY,
                 ignore_eos: false,
+                prefix: Prefix { id: 3, bytes: 3 },
             }]),
             ToHost::Score(vec![ScorePrompt {
                 id: 1,
@@ -380,10 +401,12 @@ mod tests {
                     continuations: vec![" A".into(), " B".into()],
                     control: Control { add: false, parse: true },
                 },
+                prefix: Prefix::NONE,
             }]),
             ToHost::Score(vec![ScorePrompt {
                 id: 2,
                 input: ScoreInput::Tokens { context: vec![1], continuation: vec![2, 3] },
+                prefix: Prefix::NONE,
             }]),
             ToHost::Abort,
         ]

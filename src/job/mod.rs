@@ -225,14 +225,18 @@ pub enum WindowScheme {
 pub enum Scenario {
     /// One at a time, each from an empty cache: latency.
     SingleStream,
+    /// All at once: throughput. Prompts that begin alike share that part, and a backend may run several together.
+    Offline,
 }
 
 impl Scenario {
+    /// All of them by their words.
+    pub const ALL: &'static [(&'static str, Scenario)] =
+        &[("single-stream", Scenario::SingleStream), ("offline", Scenario::Offline)];
+
     /// Its word in the job file.
     pub fn name(self) -> &'static str {
-        match self {
-            Scenario::SingleStream => "single-stream",
-        }
+        Scenario::ALL.iter().find(|(_, scenario)| *scenario == self).map_or("", |(name, _)| name)
     }
 }
 

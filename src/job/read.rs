@@ -293,9 +293,7 @@ fn task(source: &Source, mut table: Table, folder: &Path) -> Option<Task> {
     let selection = data::selection(&mut table);
     let method = table.need("method", "use \"choice\", \"generate\" or \"perplexity\"");
     let method = method.and_then(|v| word(&v, MethodWord::ALL));
-    let scenario = table
-        .get("scenario")
-        .map_or(Some(Scenario::SingleStream), |v| word(&v, &[("single-stream", Scenario::SingleStream)]));
+    let scenario = table.get("scenario").map_or(Some(Scenario::SingleStream), |v| word(&v, Scenario::ALL));
     let (shots, style, prompt) = (table.get("shots"), table.get("style"), table.get("prompt"));
     let windows = table.get("windows");
     let options = table.get("options");

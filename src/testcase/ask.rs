@@ -6,8 +6,8 @@ mod perplexity;
 use super::scenario::{Item, stem};
 use super::timing::Sample;
 use crate::backend::client::{Client, HostError};
-use crate::backend::wire::{Control, Failure, FailureKind, Input, Opened, Prompt as WirePrompt};
-use crate::backend::wire::{Sampling, ScoreInput, ScorePrompt, Scoring};
+use crate::backend::wire::{Control, Failure, FailureKind, Generation, Input, Opened, Prefix};
+use crate::backend::wire::{Prompt as WirePrompt, Sampling, ScoreInput, ScorePrompt, Scoring};
 use crate::job::{ChatSpec, ChatTemplate, Method, Metric, Shots, Task};
 use crate::problem::Problem;
 use crate::testenv::choice::pick;
@@ -144,22 +144,57 @@ impl<'a> Asker<'a> {
         self.judge.gold(record)
     }
 
-    /// Asks, waits, judges.
-    pub fn ask(&self, client: &mut Client, item: &Item, gold: &Gold) -> Result<Answer, AskError> {
+    /// Asks what [`Asker::seen`] made of a record, waits, judges.
+    pub fn ask(
+        &self,
+        client: &mut Client,
+        item: &Item,
+        seen: Seen,
+        gold: &Gold,
+        prefix: Prefix,
+    ) -> Result<Answer, AskError> {
         match &self.task.method {
-            Method::Choice(_) => self.choice(client, item, gold),
-            Method::Generate { stop, max_tokens } => {
-                let (sample, output) = self.generate(client, item, stop, *max_tokens)?;
-                let judgement = self.judge.output(item.record, gold, &output);
-                Ok(Answer { sample, score: f64::from(judgement.correct), judgement, output: Some(output) })
+            Method::Choice(_) => self.choice(client, item, seen, gold, prefix),
+            Method::Generate { .. } => {
+                let generation = one(client.generate(vec![self.prompt_of(0, seen, prefix)], self.timeout))?;
+                match generation.failure {
+                    Some(failure) => Err(sort(failure)),
+                    None => Ok(self.generated(item.record, gold, generation)),
+                }
             }
             Method::Perplexity(windows) => self.perplexity(client, item.record, windows),
         }
     }
 
-    fn choice(&self, client: &mut Client, item: &Item, gold: &Gold) -> Result<Answer, AskError> {
-        let Seen { text, control, options } = self.seen(item).map_err(prompt_failure)?;
-        let (scores, scoring) = self.score(client, text, options.clone(), control)?;
+    /// Has several prompts continued together, in one call: as many answers, in the same order.
+    pub fn ask_together(&self, client: &mut Client, seen: Vec<(Seen, Prefix)>) -> Result<Vec<Generation>, HostError> {
+        let timeout = self.timeout.saturating_mul(seen.len() as u32);
+        let prompts = seen.into_iter().enumerate().map(|(i, (seen, prefix))| self.prompt_of(i as u64, seen, prefix));
+        client.generate(prompts.collect(), timeout)
+    }
+
+    /// Can [`Asker::ask_together`] be of use?
+    pub fn runs_together(&self) -> bool {
+        self.opened.can_batch && matches!(self.task.method, Method::Generate { .. })
+    }
+
+    /// What a generation that did not fail is worth.
+    pub fn generated(&self, record: &Record, gold: &Gold, generation: Generation) -> Answer {
+        let judgement = self.judge.output(record, gold, &generation.text);
+        let score = f64::from(judgement.correct);
+        Answer { sample: Sample::from(&generation), score, judgement, output: Some(generation.text) }
+    }
+
+    fn choice(
+        &self,
+        client: &mut Client,
+        item: &Item,
+        seen: Seen,
+        gold: &Gold,
+        prefix: Prefix,
+    ) -> Result<Answer, AskError> {
+        let Seen { text, control, options } = seen;
+        let (scores, scoring) = self.score(client, text, options.clone(), control, prefix)?;
         let alone = match self.task.metrics.contains(&Metric::AccMutualInfo) {
             true => Some(self.unconditional(client, item, &options)?),
             false => None,
@@ -180,9 +215,10 @@ impl<'a> Asker<'a> {
         context: String,
         continuations: Vec<String>,
         control: Control,
+        prefix: Prefix,
     ) -> Result<(Vec<f64>, Scoring), AskError> {
         let input = ScoreInput::Text { context, continuations, control };
-        let scoring = one(client.score(vec![ScorePrompt { id: 0, input }], self.timeout))?;
+        let scoring = one(client.score(vec![ScorePrompt { id: 0, input, prefix }], self.timeout))?;
         if let Some(failure) = scoring.failure {
             return Err(sort(failure));
         }
@@ -200,32 +236,18 @@ impl<'a> Asker<'a> {
         {
             return Ok(scores.clone());
         }
-        let (scores, _) = self.score(client, context.clone(), options.to_vec(), Control::PLAIN)?;
+        let (scores, _) = self.score(client, context.clone(), options.to_vec(), Control::PLAIN, Prefix::NONE)?;
         self.alone.replace(Some((context, options.to_vec(), scores.clone())));
         Ok(scores)
     }
 
-    fn generate(
-        &self,
-        client: &mut Client,
-        item: &Item,
-        stop: &[String],
-        max_new: u32,
-    ) -> Result<(Sample, String), AskError> {
-        let Seen { text, control, .. } = self.seen(item).map_err(prompt_failure)?;
-        let prompt = WirePrompt {
-            id: 0,
-            input: Input::Text(text, control),
-            max_new,
-            stop: stop.to_vec(),
-            sampling: Sampling::GREEDY,
-            ignore_eos: false,
+    fn prompt_of(&self, id: u64, seen: Seen, prefix: Prefix) -> WirePrompt {
+        let (stop, max_new) = match &self.task.method {
+            Method::Generate { stop, max_tokens } => (stop.clone(), *max_tokens),
+            _ => (Vec::new(), 1),
         };
-        let generation = one(client.generate(vec![prompt], self.timeout))?;
-        match generation.failure {
-            Some(failure) => Err(sort(failure)),
-            None => Ok((Sample::from(&generation), generation.text)),
-        }
+        let input = Input::Text(seen.text, seen.control);
+        WirePrompt { id, input, max_new, stop, sampling: Sampling::GREEDY, ignore_eos: false, prefix }
     }
 }
 
@@ -277,5 +299,10 @@ fn sort(failure: Failure) -> AskError {
 }
 
 fn prompt_failure(error: String) -> AskError {
-    AskError::Record(Failure::new(FailureKind::Invalid, format!("its prompt cannot be rendered: {error}")))
+    AskError::Record(Failure::new(FailureKind::Invalid, not_rendered(&error)))
+}
+
+/// What is told of a record whose prompt cannot be made.
+pub fn not_rendered(error: &str) -> String {
+    format!("its prompt cannot be rendered: {error}")
 }

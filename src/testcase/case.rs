@@ -30,7 +30,7 @@ pub struct Context<'a> {
     pub journal: &'a mut Journal,
     pub telemetry: &'a mut Telemetry,
     pub progress: &'a Progress,
-    /// Has the user asked to stop?
+    /// Why the run is to stop, if it is.
     pub interrupted: &'a dyn Fn() -> Option<&'static str>,
     /// Of the case's task.
     pub records: &'a Records,
@@ -39,6 +39,14 @@ pub struct Context<'a> {
     pub sysroot: &'a Path,
     /// What the memory gives.
     pub bandwidth: &'a mut Once,
+}
+
+impl Context<'_> {
+    /// # Errors
+    /// The case is to end here.
+    pub fn go_on(&self) -> Result<(), End> {
+        (self.interrupted)().map_or(Ok(()), |why| Err(End::Interrupted(why)))
+    }
 }
 
 /// Why a case ended before its last record.

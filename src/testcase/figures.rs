@@ -3,7 +3,7 @@
 use super::passes::Answers;
 use super::telemetry::Eyes;
 use crate::backend::wire::Opened;
-use crate::job::{Measure, Method, Metric, Task};
+use crate::job::{Measure, Method, Metric, Scenario, Task};
 use crate::results::CaseRow;
 use crate::sense::bandwidth::Once;
 use crate::sense::energy::{Share, uncertainty};
@@ -24,6 +24,11 @@ pub fn answers(row: &mut CaseRow, answers: &mut Answers, task: &Task) {
     answers.timings.fill(row);
     let seconds = answers.timed.as_secs_f64();
     row.set_number("records_s", (answers.records > 0).then(|| answers.records as f64 / seconds), 3);
+    if task.scenario == Scenario::Offline {
+        // Of all of them together, whatever else was done meanwhile.
+        let tokens = answers.output_tokens;
+        row.set_number("output_tok_s", (tokens > 0).then(|| tokens as f64 / seconds), 2);
+    }
     if let Some((first, last)) = answers.sustained.as_ref().and_then(|s| s.first_and_last()) {
         row.set_number("sustained_first", Some(first), 3);
         row.set_number("sustained_last", Some(last), 3);

@@ -1,7 +1,7 @@
 //! The passes of a case over its records: warm-up, timed passes, and passes that go on for a set time. Each answer
 //! is written, summed, and its phases told to the watch. It must not know how a host is started or a row filled.
 
-use super::ask::{Answer, AskError, Asker, need};
+use super::ask::{Answer, AskError, Asker, Seen, need, not_rendered};
 use super::case::{Context, End};
 use super::journal::{Journal, JournalError, Prediction, SampleRow};
 use super::scenario::{Item, single_stream};
@@ -10,8 +10,9 @@ use super::sustained::Sustained;
 use super::telemetry::Eyes;
 use super::timing::Timings;
 use crate::backend::client::Client;
+use crate::backend::wire::Prefix;
 use crate::clock::now_ns;
-use crate::job::Task;
+use crate::job::{Scenario, Task};
 use crate::sense::phase::Phase;
 use crate::testenv::metric::{Gold, Tally};
 use std::ops::ControlFlow;
@@ -31,8 +32,33 @@ pub struct Answers {
     pub speeds: Vec<f64>,
     pub first_failure: Option<String>,
     pub sustained: Option<Sustained>,
+    /// New tokens of timed passes.
+    pub output_tokens: u64,
+    /// Prefixes that a backend was told of.
+    pub prefixes: u64,
     /// Has any call been answered since the model was loaded?
     warm: bool,
+}
+
+/// One pass over the records.
+pub struct Pass {
+    /// 0: the warm-up.
+    pub number: u32,
+    /// CLOCK_MONOTONIC when it began.
+    pub start_ns: u64,
+    pub at_most: u64,
+    /// When no more records are begun.
+    pub end: Option<Instant>,
+}
+
+impl Pass {
+    pub fn is_warmup(&self) -> bool {
+        self.number == 0
+    }
+
+    pub fn is_over(&self) -> bool {
+        self.end.is_some_and(|end| Instant::now() >= end)
+    }
 }
 
 /// Asks a case's records of an open host.
@@ -68,61 +94,97 @@ impl Passes<'_, '_> {
 
     /// One pass over at most so many records, until `end` if there is one. Pass 0 is the warm-up.
     fn pass(&mut self, number: u32, at_most: u64, end: Option<Instant>) -> Result<(), End> {
-        let mut left = at_most;
         let records = self.answers.records;
-        let (start, start_ns) = (Instant::now(), now_ns());
-        let task = self.task;
-        let asked = self.context.records;
-        let result = single_stream(task, asked, need(&task.method), |item| {
-            if let Some(why) = (self.context.interrupted)() {
-                return ControlFlow::Break(Err(End::Interrupted(why)));
-            }
-            if let Err(end) = self.record(number, start_ns, item) {
-                return ControlFlow::Break(Err(end));
-            }
-            left -= 1;
-            let over = left == 0 || end.is_some_and(|end| Instant::now() >= end);
-            if over { ControlFlow::Break(Ok(())) } else { ControlFlow::Continue(()) }
-        });
-        if number > 0 {
+        let start = Instant::now();
+        let pass = Pass { number, start_ns: now_ns(), at_most, end };
+        let result = match self.task.scenario {
+            Scenario::SingleStream => self.single_stream(&pass),
+            Scenario::Offline => self.offline(&pass),
+        };
+        if !pass.is_warmup() {
             let length = start.elapsed();
             self.answers.timed += length;
-            if end.is_none_or(|end| Instant::now() < end) {
+            if !pass.is_over() {
                 self.answers.speeds.push((self.answers.records - records) as f64 / length.as_secs_f64());
             }
-            self.eyes.watch.mark(Phase::Between, start_ns, now_ns());
+            self.eyes.watch.mark(Phase::Between, pass.start_ns, now_ns());
         }
-        match result.map_err(End::Dataset)? {
-            ControlFlow::Break(result) => result,
+        result
+    }
+
+    fn single_stream(&mut self, pass: &Pass) -> Result<(), End> {
+        let mut left = pass.at_most;
+        let (task, asked) = (self.task, self.context.records);
+        let flow = single_stream(task, asked, need(&task.method), |item| {
+            let gold = self.asker.gold(item.record);
+            let seen = self.asker.seen(item).map_err(|e| not_rendered(&e));
+            let result = match self.ask(pass, item, seen, &gold, Prefix::NONE) {
+                Ok(answer) => self.note(pass, item, &gold, &answer),
+                Err(end) => Err(end),
+            };
+            left -= 1;
+            match result {
+                Ok(()) if left > 0 && !pass.is_over() => ControlFlow::Continue(()),
+                end => ControlFlow::Break(end),
+            }
+        });
+        match flow.map_err(End::Dataset)? {
+            ControlFlow::Break(end) => end,
             ControlFlow::Continue(()) => Ok(()),
         }
     }
 
-    fn record(&mut self, pass: u32, pass_start_ns: u64, item: &Item) -> Result<(), End> {
-        let gold = self.asker.gold(item.record);
-        let answer = match self.asker.ask(self.client, item, &gold) {
-            Err(AskError::Host(e)) => return Err(End::Host(e)),
-            Err(AskError::Record(failure)) => Err(failure.to_string()),
-            Ok(answer) => Ok(answer),
+    /// Asks one record, if its prompt could be made; the answer, or why there is none.
+    pub(super) fn ask(
+        &mut self,
+        pass: &Pass,
+        item: &Item,
+        seen: Result<Seen, String>,
+        gold: &Gold,
+        prefix: Prefix,
+    ) -> Result<Result<Answer, String>, End> {
+        self.context.go_on()?;
+        let answer = match seen.map(|seen| self.asker.ask(self.client, item, seen, gold, prefix)) {
+            Ok(Err(AskError::Host(e))) => return Err(End::Host(e)),
+            Ok(Err(AskError::Record(failure))) => Err(failure.to_string()),
+            Ok(Ok(answer)) => Ok(answer),
+            Err(why) => Err(why),
         };
         let watch = &mut self.eyes.watch;
         match &answer {
-            _ if pass == 0 => watch.mark(Phase::Warmup, pass_start_ns, now_ns()),
+            _ if pass.is_warmup() => watch.mark(Phase::Warmup, pass.start_ns, now_ns()),
             Ok(answer) => {
-                watch.mark(Phase::Between, pass_start_ns, answer.sample.start_ns);
+                watch.mark(Phase::Between, pass.start_ns, answer.sample.start_ns);
                 answer.sample.phases().for_each(|(phase, from, to)| watch.mark(phase, from, to));
             }
-            Err(_) => watch.mark(Phase::Between, pass_start_ns, now_ns()),
+            Err(_) => watch.mark(Phase::Between, pass.start_ns, now_ns()),
         }
-        note(self.context.journal, self.eyes.case(), pass, item, &gold, &answer, self.answers).map_err(End::Journal)?;
+        self.answered(pass, &answer)?;
+        Ok(answer)
+    }
+
+    /// What is done with each answer when it comes.
+    pub(super) fn answered(&mut self, pass: &Pass, answer: &Result<Answer, String>) -> Result<(), End> {
         self.eyes.pump(self.context, self.client.take_power()).map_err(End::Journal)?;
-        if let (Some(sustained), Ok(answer)) = (&mut self.answers.sustained, &answer)
-            && pass > 0
+        if let (Some(sustained), Ok(answer)) = (&mut self.answers.sustained, answer)
+            && !pass.is_warmup()
         {
             sustained.add(&answer.sample, self.eyes.watch.sight());
         }
         self.context.progress.record();
         Ok(())
+    }
+
+    /// Writes an answer and adds it to the sums.
+    pub(super) fn note(
+        &mut self,
+        pass: &Pass,
+        item: &Item,
+        gold: &Gold,
+        answer: &Result<Answer, String>,
+    ) -> Result<(), End> {
+        note(self.context.journal, self.eyes.case(), pass.number, item, gold, answer, self.answers)
+            .map_err(End::Journal)
     }
 }
 
@@ -147,7 +209,7 @@ fn note(
             prompt_tokens: Some(sample.prompt_tokens),
             cached_tokens: Some(sample.cached_tokens),
             output_tokens: sample.output_tokens,
-            queue_ms: Some(0.0),
+            queue_ms: Some(sample.queue_ms()),
             ttft_ms: sample.ttft_ms(),
             decode_ms: sample.decode_ms(),
             e2e_ms: Some(sample.e2e_ms()),
@@ -165,6 +227,7 @@ fn note(
         return Ok(());
     }
     answers.records += 1;
+    answers.output_tokens += answer.as_ref().map_or(0, |a| u64::from(a.sample.output_tokens.unwrap_or(0)));
     match answer {
         // Without a warm-up the first call is the cold one, which is in samples.csv but in no percentile.
         Ok(answer) if !cold => answers.timings.add(&answer.sample),

@@ -54,9 +54,7 @@ fn wait(
         if left.is_zero() {
             break;
         }
-        if let Some(why) = (context.interrupted)() {
-            return Err(End::Interrupted(why));
-        }
+        context.go_on()?;
         let step = left.min(STEP);
         let readings = match &mut client {
             Some(client) => client.idle(step).map(|()| client.take_power()).map_err(End::Host)?,

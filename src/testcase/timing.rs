@@ -11,6 +11,8 @@ use crate::sense::phase::Phase;
 pub struct Sample {
     /// CLOCK_MONOTONIC when it was handed over, in ns.
     pub start_ns: u64,
+    /// How long it had waited by then, in ns, since it arrived as its scenario has it.
+    pub queue_ns: u64,
     pub prompt_tokens: u32,
     pub cached_tokens: u32,
     /// New tokens; `None` where none are asked for (`choice`).
@@ -27,6 +29,7 @@ impl From<&Generation> for Sample {
     fn from(g: &Generation) -> Sample {
         Sample {
             start_ns: g.start_ns,
+            queue_ns: 0,
             prompt_tokens: g.prompt_tokens,
             cached_tokens: g.cached_tokens,
             output_tokens: Some(g.token_ns.len() as u32),
@@ -53,9 +56,14 @@ impl From<&Scoring> for Sample {
 }
 
 impl Sample {
-    /// Request handed over → first token seen, in ms.
+    /// Arrival → handed over, in ms.
+    pub fn queue_ms(&self) -> f64 {
+        ms(self.queue_ns)
+    }
+
+    /// Arrival → first token seen, in ms.
     pub fn ttft_ms(&self) -> Option<f64> {
-        self.first_ns.map(ms)
+        self.first_ns.map(|first| ms(self.queue_ns + first))
     }
 
     /// First token → last token, in ms.
@@ -63,9 +71,9 @@ impl Sample {
         Some(ms(self.last_ns?.saturating_sub(self.first_ns?)))
     }
 
-    /// Request handed over → last token seen (`choice`: → all options scored), in ms.
+    /// Arrival → last token seen (`choice`: → all options scored), in ms.
     pub fn e2e_ms(&self) -> f64 {
-        ms(self.last_ns.unwrap_or(self.done_ns))
+        ms(self.queue_ns + self.last_ns.unwrap_or(self.done_ns))
     }
 
     /// The phases of the call, from … to … on CLOCK_MONOTONIC in ns.
@@ -191,6 +199,18 @@ mod tests {
         assert_eq!(row.get("ttft_ms_p50"), "200.000");
         assert_eq!(row.get("e2e_ms_p50"), "400.000");
         assert_eq!(row.get("itl_ms_p99"), "100.000");
+    }
+
+    #[test]
+    fn latency_counts_from_the_arrival() {
+        let sample = Sample { queue_ns: 50_000_000, ..sample(&[200_000_000, 300_000_000]) };
+        assert_eq!((sample.queue_ms(), sample.ttft_ms(), sample.e2e_ms()), (50.0, Some(250.0), 350.0));
+        assert_eq!(sample.decode_ms(), Some(100.0));
+        let mut timings = Timings::default();
+        timings.add(&sample);
+        let mut row = CaseRow::default();
+        timings.fill(&mut row);
+        assert_eq!((row.get("ttft_ms_p50"), row.get("output_tok_s")), ("250.000", "6.67"), "2 tokens in 0.3 s of work");
     }
 
     #[test]

@@ -14,6 +14,7 @@ mod check;
 mod document;
 mod ids;
 mod index;
+mod kept;
 mod lines;
 mod record;
 #[cfg(test)]
@@ -23,6 +24,7 @@ pub use super::json_line::MAX_CHOICES;
 pub use check::{KEPT, Summary, check, check_on};
 pub use ids::Ids;
 pub use index::Index;
+pub use kept::Kept;
 pub use lines::MAX_LINE;
 
 use super::json_line::{Source, Text};

@@ -26,7 +26,7 @@ impl Text {
     /// The highest bit tells that it had escapes, and is in the arena; else it is in the line.
     const IN_ARENA: u64 = 1 << 63;
 
-    fn in_line(range: Range<usize>) -> Text {
+    pub fn in_line(range: Range<usize>) -> Text {
         // Both ends fit: no line is longer than a mebibyte.
         Text(((range.start as u64) << 32) | range.end as u64)
     }

@@ -11,6 +11,7 @@ mod import;
 #[cfg(feature = "llama")]
 mod llama;
 mod methods;
+mod offline;
 #[cfg(feature = "llama")]
 mod ort;
 mod plugins;

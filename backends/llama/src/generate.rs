@@ -44,9 +44,9 @@ fn continue_one(
     let limit = request.limit(prompt.len(), session.n_ctx)?;
 
     let start = Instant::now();
-    session.prefill(prompt)?;
+    let cached = session.prefill(prompt, request.prefix)?;
     let prefill = start.elapsed();
-    if sink.prefilled(id, prompt.len(), 0) {
+    if sink.prefilled(id, prompt.len(), cached) {
         return Ok(Done { finish: EB_FINISH_SINK, prefill, decode: Duration::ZERO });
     }
 

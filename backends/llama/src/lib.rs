@@ -1,6 +1,6 @@
 //! llama.cpp behind the C ABI of `backends/edgebench.h`: owns the exported symbol.
 //! It must not know jobs, datasets, hosts or clocks: a host calls the table, and the sink stamps the time.
-//! Map: `entry` (for the shared C boundary) → `preflight`, `session`, `generate`, `score` → `gguf`, `memory`, `params`, … (pure).
+//! Map: `entry` (for the shared C boundary) → `preflight`, `session`, `generate`, `score` → `shape`, `gguf`, `memory`, `params`, … (pure).
 //! Without the feature `link` only `fit` and what it needs is left: what is known of models without llama.cpp.
 
 #[cfg(feature = "link")]
@@ -25,6 +25,8 @@ mod sampler;
 mod score;
 #[cfg(feature = "link")]
 mod session;
+#[cfg(feature = "link")]
+mod shape;
 #[cfg(feature = "link")]
 mod table;
 #[cfg(feature = "link")]

@@ -29,9 +29,9 @@ fn score_one(session: &mut Session, id: u64, request: &Score, sink: &Sink) -> Re
     request.check(session.tokenizer.n_vocab(), session.n_ctx)?;
     let context = request.context;
     let start = Instant::now();
-    session.prefill(context)?;
+    let cached = session.prefill(context, request.prefix)?;
     let prefill = start.elapsed();
-    if sink.prefilled(id, context.len(), 0) {
+    if sink.prefilled(id, context.len(), cached) {
         return Ok(Done { finish: EB_FINISH_SINK, prefill, decode: Duration::ZERO });
     }
 
@@ -52,7 +52,7 @@ fn score_one(session: &mut Session, id: u64, request: &Score, sink: &Sink) -> Re
         if continuation.len() > 1 {
             if !clean && !session.forget_from(context.len()) {
                 // Recurrent state cannot be rolled back: start again, in the same chunks.
-                session.prefill(context)?;
+                session.prefill(context, request.prefix)?;
             }
             clean = false;
             score_rest(session, context.len(), continuation, &mut sum)?;

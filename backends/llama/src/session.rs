@@ -12,9 +12,11 @@ use crate::memory::{compute_bytes, context_length, kv_bytes, output_rows};
 use crate::params::{CacheType, Options};
 use crate::preflight::{check_memory, inspect};
 use crate::probe;
+use crate::shape::Shape;
 use crate::tokenizer::Tokenizer;
 use edgebench_abi::{EB_LOG_INFO, EB_LOG_WARN};
 use edgebench_plugin::entry::Log;
+use edgebench_plugin::request::Prefix;
 use llama_cpp_sys_2 as sys;
 pub use raw::Model;
 use raw::{Batch, Context};
@@ -31,6 +33,14 @@ pub enum Logits {
     None,
     Last,
     All,
+}
+
+/// The last prompt that came with a prefix hint: its tokens are in the cache.
+#[derive(Default)]
+struct Kept {
+    /// 0: none.
+    id: u64,
+    tokens: Vec<i32>,
 }
 
 /// A loaded model, ready to evaluate one sequence at a time.
@@ -52,8 +62,10 @@ pub struct Session {
     pub description: String,
     /// Tokens that a sequence may hold.
     pub n_ctx: usize,
-    /// Prompt tokens per call of llama.cpp.
-    pub n_batch: usize,
+    /// How prompts are cut.
+    shape: Shape,
+    /// What is in the cache, as far as the next prompt may begin with it.
+    kept: Kept,
     /// Tokens that may produce logits in one call.
     pub n_rows: usize,
     /// Bytes of scratch buffers.
@@ -109,7 +121,8 @@ impl Session {
             header,
             description,
             n_ctx,
-            n_batch,
+            shape: Shape { n_batch, n_ubatch: (n_ubatch as usize).min(n_batch) },
+            kept: Kept::default(),
             compute_bytes,
         })
     }
@@ -136,7 +149,13 @@ impl Session {
 
     /// Forgets the sequence.
     pub fn forget(&mut self) {
+        self.kept.id = 0;
         self.context.clear();
+    }
+
+    /// Can a prompt be taken up behind its first tokens? Recurrent state cannot.
+    pub fn can_take_up(&self) -> bool {
+        !self.model.is_recurrent()
     }
 
     /// Forgets what is at `position` and after it. `false`: this model cannot (recurrent state); nothing has changed.
@@ -144,20 +163,40 @@ impl Session {
         self.context.remove_from(position as i32)
     }
 
-    /// Evaluates a whole prompt from position 0, in chunks, with logits for its last token only.
+    /// Evaluates a whole prompt, in chunks, with logits for its last token only. Of its first tokens those are taken from
+    /// the cache that are there from the last prompt with the same prefix id; gives how many.
     ///
     /// # Errors
     /// As [`Session::evaluate`]; the sequence is empty then.
-    pub fn prefill(&mut self, tokens: &[i32]) -> Result<(), Failure> {
-        self.forget();
-        let mut done = 0;
+    pub fn prefill(&mut self, tokens: &[i32], prefix: Prefix) -> Result<usize, Failure> {
+        let cached = self.take_up(tokens, prefix.id);
+        let mut done = cached;
         while done < tokens.len() {
-            let chunk = &tokens[done..tokens.len().min(done + self.n_batch)];
-            let last = done + chunk.len() == tokens.len();
-            self.evaluate(chunk, done, if last { Logits::Last } else { Logits::None })?;
-            done += chunk.len();
+            let next = self.shape.next(done, tokens.len());
+            let logits = if next == tokens.len() { Logits::Last } else { Logits::None };
+            self.evaluate(&tokens[done..next], done, logits)?;
+            done = next;
         }
-        Ok(())
+        self.kept.id = prefix.id;
+        if prefix.id != 0 {
+            self.kept.tokens.truncate(cached);
+            self.kept.tokens.extend_from_slice(&tokens[cached..]);
+        }
+        Ok(cached)
+    }
+
+    /// Leaves in the cache what a prompt begins with, if it may be used; gives its length.
+    fn take_up(&mut self, tokens: &[i32], prefix_id: u64) -> usize {
+        let mut cut = 0;
+        if prefix_id != 0 && prefix_id == self.kept.id {
+            let common = self.kept.tokens.iter().zip(tokens).take_while(|(a, b)| a == b).count();
+            cut = self.shape.cut(common, tokens.len());
+        }
+        if cut == 0 || !self.forget_from(cut) {
+            self.forget();
+            return 0;
+        }
+        cut
     }
 
     /// Evaluates up to `n_batch` tokens that follow the `position` tokens evaluated before.

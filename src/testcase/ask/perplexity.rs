@@ -3,7 +3,7 @@
 
 use super::{Answer, AskError, Asker, one, sort};
 use crate::backend::client::{Client, HostError};
-use crate::backend::wire::{Control, Failure, FailureKind, ScoreInput, ScorePrompt};
+use crate::backend::wire::{Control, Failure, FailureKind, Prefix, ScoreInput, ScorePrompt};
 use crate::job::{WindowScheme, Windows};
 use crate::testcase::timing::Sample;
 use crate::testenv::dataset::Record;
@@ -51,7 +51,7 @@ impl Asker<'_> {
             let evaluated = u32::try_from(window.evaluated()).unwrap_or(u32::MAX);
             language.tokens += window.scored.len() as u64;
             let input = ScoreInput::Tokens { context: window.context, continuation: window.scored };
-            let scoring = one(client.score(vec![ScorePrompt { id: 0, input }], self.timeout))?;
+            let scoring = one(client.score(vec![ScorePrompt { id: 0, input, prefix: Prefix::NONE }], self.timeout))?;
             if let Some(failure) = scoring.failure {
                 return Err(sort(failure));
             }

@@ -100,17 +100,13 @@ const CALLS: &[Mutant] = &[
         "    e.prompt_tokens = (uint32_t)n;",
         "    e.prompt_tokens = (uint32_t)n; e.cached_tokens = 1;",
     ),
-    ("max-new", "made < r->max_new && n", "made <= r->max_new && n"),
-    ("max-new", "    int32_t finish = EB_FINISH_LENGTH;", "    int32_t finish = EB_FINISH_STOP;"),
+    ("max-new", "run->made == r->max_new ||", "run->made > r->max_new ||"),
+    ("max-new", "EB_FINISH_LENGTH, EB_OK", "EB_FINISH_STOP, EB_OK"),
     ("ignore-eos", "&& !(r->flags & EB_REQUEST_IGNORE_EOS)", ""),
-    ("sink-stop", "            finish = EB_FINISH_SINK;\n            break;", "            ;"),
-    ("sink-stop", "            finish = EB_FINISH_SINK;\n            break;", "            break;"),
-    (
-        "stop-string",
-        "        if (stopped(r, tail, in_tail)) {\n            finish = EB_FINISH_STOP;",
-        "        if (made > 2 && r->n_stop) {\n            finish = EB_FINISH_STOP;",
-    ),
-    ("stop-string", "        if (stopped(r, tail, in_tail)) {", "        if (0) {"),
+    ("sink-stop", "        send_done(sink, r->id, EB_FINISH_SINK, EB_OK, NULL);\n        return 0;", "        ;"),
+    ("sink-stop", "EB_FINISH_SINK, EB_OK", "EB_FINISH_LENGTH, EB_OK"),
+    ("stop-string", "if (stopped(r, run->tail, run->in_tail)) {", "if (run->made > 3 && r->n_stop) {"),
+    ("stop-string", "if (stopped(r, run->tail, run->in_tail)) {", "if (0) {"),
     (
         "deterministic",
         "    uint64_t state = m->seed;\n    uint64_t flags",
@@ -118,7 +114,11 @@ const CALLS: &[Mutant] = &[
     ),
     ("deterministic-session", "    m->seed = 1;", "    { static int k; m->seed = 1 + k++; }"),
     ("deterministic-process", "    m->seed = 1;", "    m->seed = (uint64_t)getpid();"),
-    ("reset", "    (void)m;\n    (void)error;\n    return EB_OK;", "    m->seed++; (void)error;\n    return EB_OK;"),
+    (
+        "reset",
+        "    m->prefix_id = 0;\n    (void)error;\n    return EB_OK;",
+        "    m->seed++; (void)error;\n    return EB_OK;",
+    ),
     (
         "seed",
         "out->flags = m->tokenizer ? EB_INFO_TOKENIZER : 0;",
@@ -129,8 +129,8 @@ const CALLS: &[Mutant] = &[
 const INPUT: &[Mutant] = &[
     (
         "batch",
-        "        generate_one(m, requests[i], sink, m->fault == FAULT_BAD_UTF8 && m->calls >= m->fault_at);",
-        "        m->seed += i != 0, generate_one(m, requests[i], sink, 0);",
+        "running += (size_t)begin(m, requests[next++]",
+        "m->seed += next != 0, running += (size_t)begin(m, requests[next++]",
     ),
     (
         "tokens-input",
@@ -160,7 +160,7 @@ const INPUT: &[Mutant] = &[
     ),
     ("abort-idle", "    size_t i;\n    eb_status status;\n    m->aborted = 0;", "    size_t i;\n    eb_status status;"),
     ("abort-generate", "m->aborted = 1;", "(void)m;"),
-    ("abort-generate", "        if (m->aborted) {\n            finish", "        if (0) {\n            finish"),
+    ("abort-generate", "    if (m->aborted) {\n        send_done(sink, r", "    if (0) {\n        send_done(sink, r"),
     (
         "abort-prefill",
         "m->prefill_us && !m->aborted; i++) pause_us(m->prefill_us);\n    send_prefill",
@@ -181,12 +181,12 @@ const SCORE: &[Mutant] = &[
     ("score-greedy", "e.is_greedy &= best == token;", "e.is_greedy &= best != token;"),
     ("score-prefix", "        uint64_t context = m->seed;", "        uint64_t context = m->seed + q->prefix_id;"),
     ("score-context-full", "longest - 1 > m->n_ctx", "longest > m->n_ctx"),
-    ("context-edge", "made < r->max_new && n + made < m->n_ctx", "made < r->max_new"),
+    ("context-edge", "|| run->n + run->made >= m->n_ctx", ""),
     ("context-edge", "    if (n + 1 > m->n_ctx) {", "    if (n + r->max_new > m->n_ctx) {"),
     (
         "abort-generate",
-        "send_done(sink, r->id, finish, EB_ERR_ABORTED, \"aborted\")",
-        "send_done(sink, r->id, finish, EB_OK, NULL)",
+        "send_done(sink, r->id, EB_FINISH_ABORTED, EB_ERR_ABORTED, \"aborted\")",
+        "send_done(sink, r->id, EB_FINISH_ABORTED, EB_OK, NULL)",
     ),
     ("score-context-full", "if (q->n_context + longest - 1 > m->n_ctx) {", "if (0) {"),
 ];

@@ -45,6 +45,12 @@ impl Model {
         CStr::from_bytes_until_nul(&buffer).map(|s| s.to_string_lossy().into_owned()).unwrap_or_default()
     }
 
+    /// Does it keep a state that only moves forward, in some layers or all?
+    pub fn is_recurrent(&self) -> bool {
+        // SAFETY: the model is alive.
+        unsafe { sys::llama_model_is_recurrent(self.as_ptr()) || sys::llama_model_is_hybrid(self.as_ptr()) }
+    }
+
     /// What this model is, if it is not one that continues text.
     pub fn unsupported_kind(&self) -> Option<&'static str> {
         let model = self.as_ptr();
