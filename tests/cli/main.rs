@@ -7,6 +7,7 @@ mod compare;
 mod conform;
 mod faults;
 mod hosts;
+mod ianvs;
 mod import;
 #[cfg(feature = "llama")]
 mod llama;
