@@ -363,7 +363,7 @@ fn score(session: &Session, prompts: &[ScorePrompt]) -> Result<Vec<Scoring>, Cal
     let mut requests = Vec::with_capacity(prompts.len());
     for prompt in prompts {
         requests.push(match &prompt.input {
-            ScoreInput::Tokens { context, continuation } => (context.clone(), vec![continuation.clone()]),
+            ScoreInput::Tokens { context, continuations } => (context.clone(), continuations.clone()),
             ScoreInput::Text { context, continuations, control } => {
                 split_tokens(session, context, continuations, *control).map_err(CallError::Failed)?
             }

@@ -24,3 +24,4 @@ mod run;
 mod scoring;
 mod subjects;
 mod telemetry;
+mod verbatim;
