@@ -112,14 +112,14 @@ struct Check {
     error_code(2, "something is wrong in SRC, or OUT is there already: nothing was written")
 )]
 struct Import {
-    /// mmlu, cmmlu, ceval, gsm8k, hellaswag, arc, truthfulqa, boolq, winogrande, bbh, squad, ianvs, csv or jsonl; or
-    /// list: what they are
+    /// mmlu, cmmlu, ceval, gsm8k, hellaswag, arc, truthfulqa, boolq, winogrande, bbh, squad, ianvs, csv or jsonl;
+    /// ianvs-job: a whole job of Ianvs; or list: what they are
     #[argh(positional)]
     kind: String,
     /// a folder, a zip or tar, or a file; gzip or not
     #[argh(positional)]
     source: Option<PathBuf>,
-    /// folder for the dataset; or, when it is one file, NAME.jsonl
+    /// folder for the dataset; or, when it is one file, NAME.jsonl; ianvs-job: job.toml
     #[argh(option, short = 'o')]
     out: Option<PathBuf>,
     /// only these splits: test,dev; default: those that are usual
@@ -137,6 +137,9 @@ struct Import {
     /// write an earlier import anew
     #[argh(switch)]
     force: bool,
+    /// ianvs-job: test this model instead of those that the job names; may be repeated
+    #[argh(option, short = 'm')]
+    model: Vec<String>,
 }
 
 #[derive(FromArgs)]
@@ -165,9 +168,12 @@ struct Rank {
     /// all boards in one leaderboard
     #[argh(switch)]
     across: bool,
-    /// table (default), md, csv or json
+    /// table (default), md, csv, json, or ianvs: the columns of Ianvs' selected_rank.csv
     #[argh(option, default = "String::from(\"table\")")]
     format: String,
+    /// with --format ianvs: write all_rank.csv and selected_rank.csv into this folder
+    #[argh(option, arg_name = "dir")]
+    out: Option<PathBuf>,
 }
 
 #[derive(FromArgs)]
@@ -313,6 +319,9 @@ fn import_data(arguments: &Import) -> u8 {
         println!("{}", import::list());
         return OK;
     }
+    if arguments.kind == "ianvs-job" {
+        return import_ianvs_job(arguments);
+    }
     let request = match import_request(arguments) {
         Ok(request) => request,
         Err(e) => {
@@ -329,12 +338,30 @@ fn import_data(arguments: &Import) -> u8 {
     }
 }
 
+fn import_ianvs_job(arguments: &Import) -> u8 {
+    let (Some(source), Some(out)) = (&arguments.source, &arguments.out) else {
+        eprintln!("edgebench: import ianvs-job: give the benchmarkingjob.yaml and -o job.toml");
+        return REFUSED;
+    };
+    let models = arguments.model.clone();
+    match import::ianvs_job::run(&import::ianvs_job::Request { source, out, models, force: arguments.force }) {
+        Ok(report) => {
+            println!("{report}");
+            OK
+        }
+        Err(problems) => complain(&problems, "written"),
+    }
+}
+
 fn import_request(arguments: &Import) -> Result<import::Request<'_>, String> {
     let kind = import::kind(&arguments.kind)?;
     let (Some(source), Some(out)) = (&arguments.source, &arguments.out) else {
         return Err(format!("import {}: give SRC ({}) and -o OUT", kind.name, kind.layout));
     };
     let map = import::Map::parse(&arguments.map)?;
+    if !arguments.model.is_empty() {
+        return Err(format!("import {}: --model is for ianvs-job", kind.name));
+    }
     if !kind.task.is_empty() && (!map.is_empty() || arguments.index_from > 0) {
         return Err(format!("import {}: --map and --index-from are for csv and jsonl", kind.name));
     }
@@ -370,7 +397,12 @@ fn ranked(arguments: &Rank) -> Result<String, String> {
     let keys = if by.is_empty() { rank::default_keys() } else { rank::keys(&by)? };
     let filters = arguments.filter.iter().map(pair).collect::<Result<_, String>>()?;
     let wanted = boards::Wanted { keys, filters, valid_only: arguments.valid_only, across: arguments.across };
-    Ok(boards::print(&boards::boards(&runs, &wanted), &arguments.column, format))
+    let boards = boards::boards(&runs, &wanted);
+    match &arguments.out {
+        None => Ok(boards::print(&boards, &arguments.column, format)),
+        Some(folder) if format == boards::Format::Ianvs => boards::ianvs::write(&boards, &arguments.column, folder),
+        Some(_) => Err("--out: it is for --format ianvs; else write `> FILE`".to_owned()),
+    }
 }
 
 /// The value that goes with a word of the command line.

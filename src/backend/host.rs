@@ -373,8 +373,8 @@ fn score(session: &Session, prefixes: &mut Prefixes, prompts: &[ScorePrompt]) ->
     let mut requests = Vec::with_capacity(prompts.len());
     for prompt in prompts {
         requests.push(match &prompt.input {
-            ScoreInput::Tokens { context, continuation } => {
-                ScoreRequest { context: context.clone(), continuations: vec![continuation.clone()], prefix: (0, 0) }
+            ScoreInput::Tokens { context, continuations } => {
+                ScoreRequest { context: context.clone(), continuations: continuations.clone(), prefix: (0, 0) }
             }
             ScoreInput::Text { context: text, continuations, control } => {
                 let (context, continuations) =

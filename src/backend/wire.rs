@@ -240,8 +240,8 @@ pub struct ScorePrompt {
 pub enum ScoreInput {
     /// The host tokenises context and continuation together and cuts at the context's end.
     Text { context: String, continuations: Vec<String>, control: Control },
-    /// Complete: nothing is added, and there is one continuation. The context has at least one token.
-    Tokens { context: Vec<i32>, continuation: Vec<i32> },
+    /// Complete: nothing is added. The context and each continuation have at least one token.
+    Tokens { context: Vec<i32>, continuations: Vec<Vec<i32>> },
 }
 
 /// What became of one [`ScorePrompt`].
@@ -405,7 +405,7 @@ mod tests {
             }]),
             ToHost::Score(vec![ScorePrompt {
                 id: 2,
-                input: ScoreInput::Tokens { context: vec![1], continuation: vec![2, 3] },
+                input: ScoreInput::Tokens { context: vec![1], continuations: vec![vec![2, 3], vec![4]] },
                 prefix: Prefix::NONE,
             }]),
             ToHost::Abort,

@@ -1,7 +1,7 @@
 //! The metrics by their words. It owns which there are and with which method each goes; it must not know how one is
 //! computed (`testenv::metric`).
 
-use super::Method;
+use super::{Method, Options};
 
 macro_rules! metrics {
     ($($(#[$doc:meta])* $variant:ident $name:literal)*) => {
@@ -146,6 +146,9 @@ impl Metric {
             (_, Kind::Language) => Some(("needs whole texts to score", "use method = \"perplexity\"")),
             (Method::Choice(_), Kind::Text) => {
                 Some(("compares texts, and `choice` gives letters", "use method = \"generate\", or acc"))
+            }
+            (Method::Choice(Options::Whole), Kind::Options) => {
+                Some(("needs options that follow a question", "use options = \"letter\" or \"text\""))
             }
             (Method::Generate { .. }, Kind::Options) => {
                 Some(("needs the log-likelihoods of options", "use method = \"choice\""))

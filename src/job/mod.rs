@@ -199,6 +199,8 @@ pub enum Options {
     Letter,
     /// A blank and the option's own text.
     Text,
+    /// The option is all that a model sees; its mean log-likelihood per token counts.
+    Whole,
 }
 
 /// How a text that does not fit the context is cut.

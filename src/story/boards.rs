@@ -1,6 +1,7 @@
 //! Leaderboards over runs and boards: like with like, unless asked; who is tied with whom, and who is beaten by nobody.
 //! It must not know how a table is drawn.
 
+pub mod ianvs;
 mod print;
 
 pub use print::{Format, print};
@@ -11,6 +12,7 @@ use crate::job::SortKey;
 use crate::pattern::fits;
 use crate::results::CaseRow;
 use std::cmp::Ordering;
+use std::path::PathBuf;
 
 /// One leaderboard: places whose figures may be put side by side.
 #[derive(Debug)]
@@ -26,6 +28,10 @@ pub struct Ranked {
     pub place: Place,
     /// The run that it is from.
     pub run: String,
+    /// Its folder.
+    pub folder: PathBuf,
+    /// When it began, UTC.
+    pub start: String,
     /// The board, where boards are mixed.
     pub board: String,
     /// From 1; who is tied with the place before has its rank.
@@ -78,23 +84,24 @@ fn title(run: &Run) -> String {
 }
 
 fn board(title: String, runs: &[&Run], wanted: &Wanted) -> Board {
-    let mut places = Vec::new();
+    let mut places: Vec<Ranked> = Vec::new();
     for run in runs {
         let rows: Vec<CaseRow> = run.rows.iter().filter(|r| is_wanted(r, wanted)).cloned().collect();
         let name = run.folder.file_name().map_or(String::new(), |n| n.to_string_lossy().into_owned());
         let board = if wanted.across { self::title(run) } else { String::new() };
-        places.extend(leaderboard(&rows, &wanted.keys).into_iter().map(|p| (p, name.clone(), board.clone())));
+        places.extend(leaderboard(&rows, &wanted.keys).into_iter().map(|place| Ranked {
+            place,
+            run: name.clone(),
+            folder: run.folder.clone(),
+            start: run.manifest.start.clone(),
+            board: board.clone(),
+            rank: 0,
+            pareto: false,
+        }));
     }
-    places.sort_by(|a, b| super::rank::order(&a.0, &b.0, &wanted.keys));
-    let front = pareto(&places.iter().map(|p| &p.0).collect::<Vec<_>>());
-    let ranked = places.into_iter().zip(front).map(|((place, run, board), pareto)| Ranked {
-        place,
-        run,
-        board,
-        rank: 0,
-        pareto,
-    });
-    let mut places: Vec<Ranked> = ranked.collect();
+    places.sort_by(|a, b| super::rank::order(&a.place, &b.place, &wanted.keys));
+    let front = pareto(&places.iter().map(|p| &p.place).collect::<Vec<_>>());
+    places.iter_mut().zip(front).for_each(|(place, pareto)| place.pareto = pareto);
     let by_quality = wanted.keys.first().is_some_and(|k| k.column == "acc");
     for i in 0..places.len() {
         let tied = i > 0 && by_quality && overlap(&places[i - 1].place, &places[i].place);

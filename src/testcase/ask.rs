@@ -2,13 +2,14 @@
 //! It must not know the order of records, passes or files.
 
 mod perplexity;
+mod whole;
 
 use super::scenario::{Item, stem};
 use super::timing::Sample;
 use crate::backend::client::{Client, HostError};
 use crate::backend::wire::{Control, Failure, FailureKind, Generation, Input, Opened, Prefix};
 use crate::backend::wire::{Prompt as WirePrompt, Sampling, ScoreInput, ScorePrompt, Scoring};
-use crate::job::{ChatSpec, ChatTemplate, Method, Metric, Shots, Task};
+use crate::job::{ChatSpec, ChatTemplate, Method, Metric, Options, Shots, Task};
 use crate::problem::Problem;
 use crate::testenv::choice::pick;
 use crate::testenv::dataset::{Need, Reader, Record};
@@ -129,6 +130,9 @@ impl<'a> Asker<'a> {
             Method::Choice(_) => self.prompt.options(record)?,
             _ => Vec::new(),
         };
+        if let Method::Choice(Options::Whole) = self.task.method {
+            return Ok(Seen { text: String::new(), control: Control::PLAIN, options });
+        }
         let Some(chat) = &self.chat else {
             return Ok(Seen { text: self.prompt.text(record)?, control: Control::PLAIN, options });
         };
@@ -154,6 +158,7 @@ impl<'a> Asker<'a> {
         prefix: Prefix,
     ) -> Result<Answer, AskError> {
         match &self.task.method {
+            Method::Choice(Options::Whole) => self.whole(client, seen, gold),
             Method::Choice(_) => self.choice(client, item, seen, gold, prefix),
             Method::Generate { .. } => {
                 let generation = one(client.generate(vec![self.prompt_of(0, seen, prefix)], self.timeout))?;

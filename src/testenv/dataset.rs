@@ -2,8 +2,8 @@
 //! makes one usable (`Need`), and must not know how a question is put or an answer judged.
 //! Its parts: `lines` cuts a file into lines, `record` makes a line a record, `check` reads a whole file at once.
 //!
-//! A record is `{"question", "answer"}` and, optionally, `id`, `choices`, `subject`, `context`, `answers`; other fields are
-//! ignored, but have to be JSON. Text is UTF-8, with or without a byte order mark; lines end in LF or CRLF; blank
+//! A record is `{"question", "answer"}` and, optionally, `id`, `choices`, `subject`, `context`, `answers`, `messages`; other
+//! fields are ignored, but have to be JSON. Text is UTF-8, with or without a byte order mark; lines end in LF or CRLF; blank
 //! lines are skipped. Where only text is needed, a `.txt` file is one record.
 //!
 //! A line is accepted exactly if serde_json accepts it: `json_line` finds its fields in one strict pass, as `check`
@@ -28,6 +28,8 @@ pub use kept::Kept;
 pub use lines::MAX_LINE;
 
 use super::json_line::{Source, Text};
+#[cfg(doc)]
+use super::turn;
 use crate::problem::Problem;
 use lines::{Block, Lines, split_line};
 use record::Parser;
@@ -112,6 +114,8 @@ pub struct Record<'a> {
     pub answer: &'a str,
     /// `answers`, any of which is right, too; without an `answer` the first of them is that.
     pub more_answers: Choices<'a>,
+    /// `messages`, the question as a conversation: a JSON array that [`turn::parse`] takes; empty if there is none.
+    pub messages: &'a str,
     /// Which of `choices` the answer names, from 0; always there for [`Need::Choice`].
     pub gold: Option<usize>,
 }

@@ -106,6 +106,7 @@ enum Key {
     Answer,
     Answers,
     Choices,
+    Messages,
     Other,
 }
 
@@ -120,6 +121,7 @@ impl Key {
             "answer" => Key::Answer,
             "answers" => Key::Answers,
             "choices" => Key::Choices,
+            "messages" => Key::Messages,
             _ => Key::Other,
         }
     }
@@ -159,6 +161,8 @@ pub struct Fields {
     values: [Option<Value>; Key::Other as usize],
     pub choices: Strings,
     pub answers: Strings,
+    /// The array of `messages`, as written.
+    pub messages: Text,
     /// The first keys of the line, as written, to be told in messages; none of them is in the arena.
     pub keys: heapless::Vec<Text, MAX_KEYS>,
     /// How many keys the line has.
@@ -171,6 +175,7 @@ impl Fields {
         self.values = [None; Key::Other as usize];
         self.choices.clear();
         self.answers.clear();
+        self.messages = Text::default();
         self.keys.clear();
         self.n_keys = 0;
     }
@@ -202,6 +207,10 @@ impl Fields {
     /// `answers`: the value, which should be an array; its elements are in the field `answers`.
     pub fn answers_value(&self) -> Option<Value> {
         self.values[Key::Answers as usize]
+    }
+    /// `messages`: the value, which should be an array; its text is in the field `messages`.
+    pub fn messages_value(&self) -> Option<Value> {
+        self.values[Key::Messages as usize]
     }
     /// `choices`: the value, which should be an array; its elements are in the field `choices`.
     pub fn choices_value(&self) -> Option<Value> {
@@ -365,7 +374,14 @@ impl Scan<'_, '_> {
                 Ok(Value::Str(text))
             }
             Some(b'{') => self.object(depth).map(|()| Value::Object),
-            Some(b'[') => self.array(key, depth).map(|()| Value::Array),
+            Some(b'[') => {
+                let start = self.at;
+                self.array(key, depth)?;
+                if key == Key::Messages {
+                    self.fields.messages = Text::in_line(start..self.at);
+                }
+                Ok(Value::Array)
+            }
             Some(_) => self.literal(),
             None => Err(self.expected("")),
         }

@@ -12,4 +12,5 @@ pub mod judge;
 pub mod metric;
 pub mod prompt;
 pub mod selection;
+pub mod turn;
 pub mod windows;

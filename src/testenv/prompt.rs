@@ -7,8 +7,8 @@ pub mod examples;
 pub mod style;
 
 use super::dataset::Record;
+use super::turn::{self, Role, Turn};
 use crate::job::{Method, Options, PromptSpec};
-use chat::{Role, Turn};
 use examples::{Example, Examples};
 use minijinja::syntax::SyntaxConfig;
 use minijinja::{Environment, context};
@@ -26,9 +26,11 @@ pub fn defaults(method: &Method) -> PromptSpec {
         Method::Choice(Options::Letter) => {
             ("{{ question }}\n{% for c in choices %}{{ c.letter }}. {{ c.text }}\n{% endfor %}Answer:", " {{ letter }}")
         }
+        Method::Choice(Options::Whole) => ("", "{{ text }}"),
         Method::Choice(Options::Text) => ("{{ question }}\nAnswer:", " {{ text }}"),
         Method::Generate { .. } | Method::Perplexity(_) => ("{{ question }}\nAnswer:", " {{ answer }}"),
     };
+    let context = if question.is_empty() { "" } else { context };
     PromptSpec {
         question: format!("{context}{question}"),
         answer: answer.to_owned(),
@@ -89,8 +91,12 @@ impl Prompt {
     }
 
     /// The same as a conversation: system, examples as turns of their own (or in one with the question), question.
-    /// As lm-eval's `fewshot_context`; an answer of the assistant has no white space before it.
+    /// As lm-eval's `fewshot_context`; an answer of the assistant has no white space before it. A record that is a
+    /// conversation is taken as it stands.
     pub fn turns(&self, record: &Record, shots_as_turns: bool) -> Result<Vec<Turn>, String> {
+        if !record.messages.is_empty() {
+            return turn::parse(record.messages);
+        }
         let question = self.render("question", record, None)?;
         let head = self.head(record)?;
         let mut turns = Vec::new();

@@ -7,6 +7,7 @@ mod compare;
 mod conform;
 mod faults;
 mod hosts;
+mod ianvs;
 mod import;
 #[cfg(feature = "llama")]
 mod llama;
@@ -24,4 +25,5 @@ mod run;
 mod scoring;
 mod subjects;
 mod telemetry;
+mod verbatim;
 mod watch;

@@ -1,6 +1,6 @@
 //! Leaderboards over runs as a table, Markdown, CSV or JSON. It must not know how the order came about.
 
-use super::{Board, Ranked};
+use super::{Board, Ranked, ianvs};
 use crate::job::Metric;
 use comfy_table::{CellAlignment, Table, TableStyle, presets};
 
@@ -16,23 +16,27 @@ pub enum Format {
     Markdown,
     Csv,
     Json,
+    /// As KubeEdge Ianvs has it: selected_rank.csv.
+    Ianvs,
 }
 
 impl Format {
     /// By its word on the command line.
-    pub const ALL: &[(&str, Format)] =
-        &[("table", Format::Table), ("md", Format::Markdown), ("csv", Format::Csv), ("json", Format::Json)];
+    pub const ALL: &[(&str, Format)] = &[
+        ("table", Format::Table),
+        ("md", Format::Markdown),
+        ("csv", Format::Csv),
+        ("json", Format::Json),
+        ("ianvs", Format::Ianvs),
+    ];
 }
 
 /// All boards as text, without a newline at its end. `chosen` are columns of cases.csv; none: the usual ones.
 pub fn print(boards: &[Board], chosen: &[String], format: Format) -> String {
-    let has = |column: &str| boards.iter().flat_map(|b| &b.places).any(|p| !value(p, column).is_empty());
-    let usual = || {
-        let metrics = Metric::ALL.iter().map(|(name, _)| name);
-        let all = BEFORE.iter().chain(metrics).chain(BEHIND);
-        all.filter(|c| has(c)).map(|c| (*c).to_owned()).collect()
+    let figures: Vec<String> = match chosen {
+        [] => BEFORE.iter().filter(|c| has(boards, c)).map(|c| (*c).to_owned()).chain(usual(boards)).collect(),
+        chosen => chosen.to_vec(),
     };
-    let figures: Vec<String> = if chosen.is_empty() { usual() } else { chosen.to_vec() };
     let mixed = boards.iter().flat_map(|b| &b.places).any(|p| !p.board.is_empty());
     let mut columns: Vec<&str> = vec!["rank", "pareto", "valid", "run"];
     columns.extend(mixed.then_some("board"));
@@ -42,11 +46,22 @@ pub fn print(boards: &[Board], chosen: &[String], format: Format) -> String {
         Format::Markdown => texts(boards, &columns, presets::ASCII_MARKDOWN, "### "),
         Format::Csv => csv(boards, &columns),
         Format::Json => json(boards, &columns),
+        Format::Ianvs => ianvs::selected(boards, chosen),
     }
 }
 
+/// Figures that are shown when none are chosen.
+pub(super) fn usual(boards: &[Board]) -> impl Iterator<Item = String> {
+    let figures = Metric::ALL.iter().map(|(name, _)| *name).chain(BEHIND.iter().copied());
+    figures.filter(|column| has(boards, column)).map(str::to_owned)
+}
+
+fn has(boards: &[Board], column: &str) -> bool {
+    boards.iter().flat_map(|b| &b.places).any(|p| !value(p, column).is_empty())
+}
+
 /// One cell, as the files have it.
-fn value(ranked: &Ranked, column: &str) -> String {
+pub(super) fn value(ranked: &Ranked, column: &str) -> String {
     let place = &ranked.place;
     match column {
         "rank" => ranked.rank.to_string(),

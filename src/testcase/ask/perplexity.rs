@@ -46,29 +46,15 @@ impl Asker<'_> {
         }
         let mut language = Language { bytes: text.len() as u64, words: words(text), ..Language::default() };
         let mut sample = Sample::default();
-        let mut busy_ns = 0;
         for window in windows {
             let evaluated = u32::try_from(window.evaluated()).unwrap_or(u32::MAX);
             language.tokens += window.scored.len() as u64;
-            let input = ScoreInput::Tokens { context: window.context, continuation: window.scored };
-            let scoring = one(client.score(vec![ScorePrompt { id: 0, input, prefix: Prefix::NONE }], self.timeout))?;
-            if let Some(failure) = scoring.failure {
-                return Err(sort(failure));
-            }
-            let [score] = scoring.scores[..] else {
-                let what = format!("{} scores for one continuation", scoring.scores.len());
-                return Err(AskError::Host(HostError::Violation(what)));
+            let input = ScoreInput::Tokens { context: window.context, continuations: vec![window.scored] };
+            let [score] = self.scored(client, input, evaluated, &mut sample)?[..] else {
+                return Err(AskError::Host(HostError::Violation("not one score for one continuation".to_owned())));
             };
-            language.logprob += score.logprob;
-            sample.prompt_tokens = sample.prompt_tokens.saturating_add(evaluated);
-            sample.cached_tokens += scoring.cached_tokens;
-            busy_ns += scoring.done_ns;
-            if sample.start_ns == 0 {
-                sample.start_ns = scoring.start_ns;
-            }
-            sample.done_ns = scoring.start_ns + scoring.done_ns - sample.start_ns;
+            language.logprob += score;
         }
-        sample.prefill_ns = Some(busy_ns);
         Ok(Answer {
             sample,
             judgement: Judgement { language: Some(language), ..Judgement::default() },
@@ -76,9 +62,32 @@ impl Asker<'_> {
             score: language.logprob,
         })
     }
+
+    /// Log-likelihoods of continuations in tokens: one of several calls for a record, whose times and `evaluated` tokens
+    /// are added to its `sample` as prompt and prefill.
+    pub(super) fn scored(
+        &self,
+        client: &mut Client,
+        input: ScoreInput,
+        evaluated: u32,
+        sample: &mut Sample,
+    ) -> Result<Vec<f64>, AskError> {
+        let scoring = one(client.score(vec![ScorePrompt { id: 0, input, prefix: Prefix::NONE }], self.timeout))?;
+        if let Some(failure) = scoring.failure {
+            return Err(sort(failure));
+        }
+        sample.prompt_tokens = sample.prompt_tokens.saturating_add(evaluated);
+        sample.cached_tokens += scoring.cached_tokens;
+        sample.prefill_ns = Some(sample.prefill_ns.unwrap_or(0) + scoring.done_ns);
+        if sample.start_ns == 0 {
+            sample.start_ns = scoring.start_ns;
+        }
+        sample.done_ns = scoring.start_ns + scoring.done_ns - sample.start_ns;
+        Ok(scoring.scores.iter().map(|score| score.logprob).collect())
+    }
 }
 
-fn tokens(answer: Result<Vec<i32>, HostError>) -> Result<Vec<i32>, AskError> {
+pub(super) fn tokens(answer: Result<Vec<i32>, HostError>) -> Result<Vec<i32>, AskError> {
     match answer {
         Err(HostError::Failed(failure)) => Err(sort(failure)),
         other => other.map_err(AskError::Host),

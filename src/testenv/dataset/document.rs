@@ -48,6 +48,7 @@ pub(super) fn record(text: &str) -> Record<'_> {
         choices: Choices::default(),
         answer: "",
         more_answers: Choices::default(),
+        messages: "",
         gold: None,
     }
 }

@@ -8,8 +8,8 @@ pub struct Kept {
     /// All its texts, one behind the other.
     texts: String,
     line: u64,
-    /// `id`, `question`, `context`, `subject`, `answer`.
-    fields: [Text; 5],
+    /// `id`, `question`, `context`, `subject`, `answer`, `messages`.
+    fields: [Text; 6],
     choices: Vec<Text>,
     more_answers: Vec<Text>,
     gold: Option<usize>,
@@ -25,7 +25,8 @@ impl Kept {
         };
         Kept {
             line: record.line,
-            fields: [record.id, record.question, record.context, record.subject, record.answer].map(&mut keep),
+            fields: [record.id, record.question, record.context, record.subject, record.answer, record.messages]
+                .map(&mut keep),
             choices: record.choices.iter().map(&mut keep).collect(),
             more_answers: record.more_answers.iter().map(&mut keep).collect(),
             gold: record.gold,
@@ -36,7 +37,7 @@ impl Kept {
     /// The record again.
     pub fn record(&self) -> Record<'_> {
         let source = Source { line: &self.texts, arena: "" };
-        let [id, question, context, subject, answer] = self.fields.map(|text| source.get(text));
+        let [id, question, context, subject, answer, messages] = self.fields.map(|text| source.get(text));
         Record {
             line: self.line,
             id,
@@ -45,6 +46,7 @@ impl Kept {
             subject,
             choices: Choices { texts: &self.choices, source },
             answer,
+            messages,
             more_answers: Choices { texts: &self.more_answers, source },
             gold: self.gold,
         }

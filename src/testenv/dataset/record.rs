@@ -8,6 +8,7 @@ use super::{Choices, Need, Record};
 use crate::problem::Problem;
 use crate::testenv::json_line::{Fields, MAX_CHOICES, Source, Value, scan};
 use crate::testenv::json_text::Fault;
+use crate::testenv::turn;
 use std::fmt::Write;
 use std::path::Path;
 
@@ -90,6 +91,7 @@ impl Parser {
             choices: Choices::default(),
             answer: "",
             more_answers: Choices::default(),
+            messages: "",
             gold: None,
         };
         record.id = match fields.id() {
@@ -107,6 +109,7 @@ impl Parser {
             return Ok(record);
         }
         record.more_answers = answers(fields, source)?;
+        record.messages = messages(fields, source)?;
         record.answer = match (fields.answer(), record.more_answers.get(0)) {
             (None | Some(Value::Null), Some(first)) => first,
             (None | Some(Value::Null), None) => return Err(missing("answer", fields.answer(), fields, line)),
@@ -198,6 +201,20 @@ fn answers<'a>(fields: &'a Fields, source: Source<'a>) -> Result<Choices<'a>, De
             Err(Defect::new(format!("answer {} is empty", index + 1), todo))
         }
         None => Ok(answers),
+    }
+}
+
+/// The conversation that the question is, checked.
+fn messages<'a>(fields: &Fields, source: Source<'a>) -> Result<&'a str, Defect> {
+    let todo = r#"make it [{"role": "user", "content": "…"}], roles system, user and assistant, the last one user"#;
+    match fields.messages_value() {
+        None | Some(Value::Null) => Ok(""),
+        Some(Value::Array) => {
+            let text = source.get(fields.messages);
+            turn::parse(text).map_err(|e| Defect::new(format!(r#""messages": {e}"#), todo))?;
+            Ok(text)
+        }
+        Some(other) => Err(Defect::new(format!(r#""messages" is {}"#, other.kind()), todo)),
     }
 }
 

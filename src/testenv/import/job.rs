@@ -11,12 +11,17 @@ use std::path::Path;
 const JOB: &str = "job.toml";
 const GROUPS: &str = "groups.toml";
 /// How a job that was written by an import begins.
-const MARK: &str = "# Made by `edgebench import";
+pub const MARK: &str = "# Made by `edgebench import";
 
 /// Is `folder` what an import wrote?
 pub fn is_ours(folder: &Path) -> bool {
+    is_import(&folder.join(JOB))
+}
+
+/// Is it a job that an import wrote?
+pub fn is_import(job: &Path) -> bool {
     let mut start = vec![0; MARK.len()];
-    let read = File::open(folder.join(JOB)).and_then(|mut file| file.read_exact(&mut start));
+    let read = File::open(job).and_then(|mut file| file.read_exact(&mut start));
     read.is_ok() && start == MARK.as_bytes()
 }
 
@@ -68,6 +73,6 @@ fn groups(kind: &Kind, subjects: &[&str]) -> String {
 }
 
 /// As a TOML string, whose escapes are those of JSON.
-fn quoted(text: &str) -> String {
+pub fn quoted(text: &str) -> String {
     serde_json::to_string(text).unwrap_or_default()
 }

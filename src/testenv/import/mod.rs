@@ -2,7 +2,7 @@
 //! the list of kinds and the order of the work, and must not know how a dataset is run. Nothing is downloaded.
 //!
 //! `source` opens folders and archives, `text` reads CSV and JSON out of them, `output` writes records, `job` the job
-//! file; each other file is one benchmark: where it is had, its licence, its layout.
+//! file; each other file is one benchmark: where it is had, its licence, its layout. `ianvs_job` imports a whole job.
 
 mod arc;
 mod bbh;
@@ -12,6 +12,7 @@ mod cmmlu;
 mod gsm8k;
 mod hellaswag;
 mod ianvs;
+pub mod ianvs_job;
 mod job;
 mod mmlu;
 mod output;

@@ -14,6 +14,7 @@ pub fn list() -> String {
         let _ = writeln!(text, "{:<11} licence: {}", "", kind.licence);
         let _ = writeln!(text, "{:<11} SRC: {}", "", kind.layout);
     }
+    text += "ianvs-job   a whole job of Ianvs (benchmarkingjob.yaml and what it names) becomes a job.toml\n";
     text + "Nothing is downloaded. Files may be gzip; SRC may be a zip or tar. Parquet: convert it to JSONL first,\n\
             for example duckdb -c \"COPY (FROM 'x.parquet') TO 'x.jsonl'\"."
 }

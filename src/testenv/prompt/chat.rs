@@ -2,6 +2,7 @@
 //! (`apply_chat_template`): trimmed blocks, loop controls, Python's methods of strings and dictionaries, `tojson`,
 //! `raise_exception`, `strftime_now`. It must not know where a template came from or what is asked.
 
+use crate::testenv::turn::{Role, Turn};
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Kwargs, Serde, Value};
 use minijinja::{Environment, Error, ErrorKind, context};
@@ -13,28 +14,6 @@ use std::io::{self, Write};
 /// Steps that a template may take: far more than any needs, and an end to one that has none. Fewer in tests, which
 /// run without optimisation.
 const FUEL: u64 = if cfg!(test) { 100_000 } else { 5_000_000 };
-
-/// Who says something.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Role {
-    System,
-    User,
-    Assistant,
-}
-
-/// One part of a conversation.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Turn {
-    pub role: Role,
-    pub content: String,
-}
-
-impl Turn {
-    pub fn new(role: Role, content: impl Into<String>) -> Turn {
-        Turn { role, content: content.into() }
-    }
-}
 
 /// A compiled chat template of one model.
 pub struct Chat {

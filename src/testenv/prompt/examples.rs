@@ -146,6 +146,7 @@ mod tests {
             choices: Choices::default(),
             answer: "",
             more_answers: Choices::default(),
+            messages: "",
             gold: None,
         }
     }
