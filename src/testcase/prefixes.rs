@@ -1,6 +1,8 @@
 //! Which prompts of a window begin alike, so that a backend needs to evaluate that part once: the plan behind prefix
 //! hints. Pure; it must not know records or backends.
 
+use std::ops::Range;
+
 /// Prompts to ask one after the other.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Group {
@@ -15,34 +17,44 @@ pub struct Group {
 pub fn groups(texts: &[&str]) -> Vec<Group> {
     let mut order: Vec<usize> = (0..texts.len()).collect();
     order.sort_by_key(|&i| texts[i]);
-    let common: Vec<usize> = order.windows(2).map(|w| common_bytes(texts[w[0]], texts[w[1]])).collect();
-    let mut runs = Vec::new();
-    if !order.is_empty() {
-        divide(&common, 0, &mut runs);
+    if texts.is_empty() {
+        return Vec::new();
     }
-    let group = |&(start, end, bytes): &(usize, usize, usize)| Group { members: order[start..=end].to_vec(), bytes };
-    runs.iter().map(group).collect()
+    let common: Vec<usize> = order.windows(2).map(|w| common_bytes(texts[w[0]], texts[w[1]])).collect();
+    let group = |(run, bytes): (Range<usize>, usize)| Group { members: order[run].to_vec(), bytes };
+    divide(&common).into_iter().map(group).collect()
 }
 
-/// Divides the run of prompts whose neighbours have `common` bytes in common and of which the first is number `start`.
-/// Appends `(first, last, common bytes)` of each part; gives the bytes that are saved.
-///
-/// Whatever reaches over the smallest of `common` has no more in common than that: the run stays whole, or is divided
-/// there.
-fn divide(common: &[usize], start: usize, runs: &mut Vec<(usize, usize, usize)>) -> usize {
-    let Some((at, &least)) = common.iter().enumerate().min_by_key(|(_, bytes)| **bytes) else {
-        runs.push((start, start, 0));
-        return 0;
-    };
-    let before = runs.len();
-    let parts = divide(&common[..at], start, runs) + divide(&common[at + 1..], start + at + 1, runs);
-    let whole = least * common.len();
-    if whole > parts {
-        runs.truncate(before);
-        runs.push((start, start + common.len(), least));
-        return whole;
+/// Divides a row of prompts whose neighbours have `common` bytes in common into runs, each with the bytes that all of it
+/// begins with: of all divisions the one that saves most, by dynamic programming over where the last run begins.
+fn divide(common: &[usize]) -> Vec<(Range<usize>, usize)> {
+    let n = common.len() + 1;
+    // Of the first `i` prompts: what is saved at best, and the last run of that division.
+    let mut best: Vec<(usize, usize, usize)> = vec![(0, 0, 0)];
+    for end in 1..=n {
+        let mut found = (best[end - 1].0, end - 1, 0);
+        let mut least = usize::MAX;
+        for start in (0..end - 1).rev() {
+            least = least.min(common[start]);
+            if least == 0 {
+                break;
+            }
+            let saved = best[start].0 + least * (end - 1 - start);
+            if saved > found.0 {
+                found = (saved, start, least);
+            }
+        }
+        best.push(found);
     }
-    parts
+    let mut runs = Vec::new();
+    let mut end = n;
+    while end > 0 {
+        let (_, start, bytes) = best[end];
+        runs.push((start..end, bytes));
+        end = start;
+    }
+    runs.reverse();
+    runs
 }
 
 /// Length of what both begin with, in whole characters.
@@ -63,7 +75,7 @@ mod tests {
     fn prompts_of_one_subject_are_a_group() {
         let texts = ["history: 1?", "law: 中文", "history: 2?", "law: 中国", "art", "history: 22?"];
         let group = |members: &[usize], bytes| Group { members: members.to_vec(), bytes };
-        let expected = [group(&[4], 0), group(&[0, 2, 5], "history: ".len()), group(&[3, 1], "law: 中".len())];
+        let expected = [group(&[4], 0), group(&[0, 5, 2], "history: ".len()), group(&[3, 1], "law: 中".len())];
         assert_eq!(groups(&texts), expected);
         assert_eq!(groups(&[]), []);
     }

@@ -61,7 +61,7 @@ mod tests {
 
     #[test]
     fn a_kept_record_is_the_same() {
-        let line = r#"{"id":7,"question":"a \"b\" 字","choices":["x","","\u00e9"],"answer":"B","answers":["","x"],"subject":"s"}"#;
+        let line = r#"{"id":7,"question":"a \"b\" 字","choices":["x","","\u00e9"],"answer":"B","answers":["y","x"],"subject":"s"}"#;
         let mut reader = Reader::new(line.as_bytes(), Path::new("x"), Need::Text);
         let record = reader.next().unwrap().unwrap();
         let kept = Kept::new(&record);
