@@ -3,7 +3,7 @@
 //!
 //! Only models of the built-in llama.cpp are known well enough; other backends see for themselves.
 
-use crate::job::{Instance, Job, Method, Task};
+use crate::job::{Instance, Job, Method, Scenario, Task};
 use crate::problem::Problem;
 use serde::Serialize;
 use std::path::Path;
@@ -12,6 +12,8 @@ use std::path::Path;
 const LLAMA: &str = "llama";
 /// Its parameter that switches off its own check; the job has a key of the same name.
 const FORCE: &str = "force_memory";
+/// Its parameter for requests that run together.
+const BATCH: &str = "batch";
 
 /// Memory that a model takes, by part, against what is free. MiB.
 #[derive(Debug, Serialize)]
@@ -76,7 +78,8 @@ pub fn shortage(job: &Job, instance: &Instance, task: &Task, root: &Path) -> Opt
         return None;
     }
     let texts = matches!(task.method, Method::Perplexity(_));
-    let fit = of(instance.model_path.as_deref()?, &instance.params, texts, root).ok()?;
+    let params: Vec<_> = instance.params.iter().cloned().chain(batch(instance, task)).collect();
+    let fit = of(instance.model_path.as_deref()?, &params, texts, root).ok()?;
     (!fit.fits).then_some(fit.advice)
 }
 
@@ -91,7 +94,18 @@ pub fn params(job: &Job, instance: &Instance) -> Vec<(String, String)> {
 
 /// Does the object say itself what is to be done?
 fn has_word(instance: &Instance) -> bool {
-    instance.params.iter().any(|(key, _)| key == FORCE)
+    has(instance, FORCE)
+}
+
+fn has(instance: &Instance, key: &str) -> bool {
+    instance.params.iter().any(|(k, _)| k == key)
+}
+
+/// The parameter that `task` adds to those of `instance`: how many requests the llama backend is to run together.
+pub fn batch(instance: &Instance, task: &Task) -> Option<(String, String)> {
+    let together = task.scenario == Scenario::Offline && matches!(task.method, Method::Generate { .. });
+    let wanted = together && instance.backend == LLAMA && !has(instance, BATCH);
+    wanted.then(|| (BATCH.to_owned(), task.batch.map_or("auto".to_owned(), |n| n.to_string())))
 }
 
 /// Objects of a job, whose file is `shown` to the user, that would not fit now. Memory may be free when they run, so these are no errors.

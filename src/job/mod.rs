@@ -138,6 +138,8 @@ pub struct Task {
     pub groups: Vec<Group>,
     pub method: Method,
     pub scenario: Scenario,
+    /// `offline`: how many requests run together; `None`: as many as pay.
+    pub batch: Option<u32>,
     pub shots: Option<Shots>,
     pub prompt: PromptSpec,
     pub metrics: Vec<Metric>,

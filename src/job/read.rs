@@ -307,6 +307,7 @@ fn task(source: &Source, mut table: Table, folder: &Path) -> Option<Task> {
     }
     let scoring = scoring::keys(&mut table);
     let sustained = table.get("sustained").and_then(|v| v.duration());
+    let batch = table.get("batch");
 
     let method = method?;
     if method == MethodWord::Perplexity {
@@ -346,6 +347,14 @@ fn task(source: &Source, mut table: Table, folder: &Path) -> Option<Task> {
             Method::Perplexity(windows.and_then(|v| v.table("windows")).map_or(unset, prompt::windows))
         }
     };
+    if let Some(value) =
+        batch.filter(|_| scenario != Some(Scenario::Offline) || !matches!(method, Method::Generate { .. }))
+    {
+        value.problem(
+            "`batch` is for answers that are generated offline",
+            "leave it out, or set scenario = \"offline\"",
+        );
+    }
     for (value, metric) in &metrics {
         if let Some((what, todo)) = metric.misfit(&method) {
             value.problem(format!("{} {what}", metric.name()), todo);
@@ -365,6 +374,7 @@ fn task(source: &Source, mut table: Table, folder: &Path) -> Option<Task> {
         groups,
         method,
         scenario: scenario?,
+        batch: batch.and_then(together),
         shots,
         prompt,
         metrics,
@@ -372,6 +382,11 @@ fn task(source: &Source, mut table: Table, folder: &Path) -> Option<Task> {
         selection,
         sustained,
     })
+}
+
+/// `batch`: a number, or `"auto"`, which is none.
+fn together(value: Value) -> Option<u32> {
+    if value.is_text() { word(&value, &[("auto", None)])? } else { value.integer(1, 128).map(|n| n as u32) }
 }
 
 pub(super) fn only_for(method: &str, value: Option<Value>) {

@@ -178,9 +178,9 @@ impl<'a> Asker<'a> {
         client.generate(prompts.collect(), timeout)
     }
 
-    /// Can [`Asker::ask_together`] be of use?
+    /// Is [`Asker::ask_together`] of use?
     pub fn runs_together(&self) -> bool {
-        self.opened.can_batch && matches!(self.task.method, Method::Generate { .. })
+        self.opened.can_batch && self.task.batch != Some(1) && matches!(self.task.method, Method::Generate { .. })
     }
 
     /// What a generation that did not fail is worth.

@@ -140,7 +140,8 @@ fn measure(
 ) -> Result<(), End> {
     let job = context.job;
     let mut asker = Asker::new(task, job.timeout).map_err(End::Dataset)?;
-    let open = Open { power_hz: context.telemetry.plugin_hz(), ..open(job, instance, id) };
+    let mut open = Open { power_hz: context.telemetry.plugin_hz(), ..open(job, instance, id) };
+    open.params.extend(fit::batch(instance, task));
     if let Some(why) = fit::shortage(job, instance, task, context.sysroot) {
         return Err(End::DoesNotFit(why));
     }

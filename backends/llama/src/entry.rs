@@ -5,7 +5,7 @@ use crate::failure::Failure;
 use crate::params::Options;
 use crate::session::Session;
 use crate::{generate as generation, probe as probing, score as scoring};
-use edgebench_abi::{EB_INFO_PREFIX, EB_INFO_SAMPLING, EB_INFO_TOKENIZER, EbInfo, EbStr};
+use edgebench_abi::{EB_INFO_BATCH, EB_INFO_PREFIX, EB_INFO_SAMPLING, EB_INFO_TOKENIZER, EbInfo, EbStr};
 use edgebench_plugin::entry::{Backend, Log, Probe};
 use edgebench_plugin::request::{Generate, Score};
 use edgebench_plugin::sink::Sink;
@@ -41,7 +41,10 @@ impl Backend for Session {
             n_ctx: self.n_ctx as u32,
             n_ctx_train: u32::try_from(self.header.n_ctx_train).unwrap_or(u32::MAX),
             n_vocab: self.tokenizer.n_vocab() as u32,
-            flags: EB_INFO_TOKENIZER | EB_INFO_SAMPLING | if self.can_take_up() { EB_INFO_PREFIX } else { 0 },
+            flags: EB_INFO_TOKENIZER
+                | EB_INFO_SAMPLING
+                | if self.can_take_up() { EB_INFO_PREFIX } else { 0 }
+                | if self.width.max > 1 { EB_INFO_BATCH } else { 0 },
             n_weights,
             weights_bytes,
             kv_bytes: self.kv_bytes(),

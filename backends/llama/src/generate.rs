@@ -1,10 +1,11 @@
-//! Continues prompts, one after another, each from an empty sequence.
+//! Continues prompts, one after another, each from an empty sequence. (`together` has several at once.)
 //! It owns the decode loop: sample, send, check for an end, evaluate; nothing is allocated per token.
 //! It must not know how llama.cpp is called, nor the clock of the host.
 
 use crate::failure::Failure;
 use crate::sampler::{Sampler, resolve};
 use crate::session::{Logits, Session};
+use crate::together;
 use edgebench_abi::{EB_EVENT_TOKEN, EB_FINISH_EOS, EB_FINISH_LENGTH, EB_FINISH_SINK, EB_FINISH_STOP, EbEvent, EbStr};
 use edgebench_plugin::request::{Generate, Prompt};
 use edgebench_plugin::sink::{Done, Sink, run_all};
@@ -16,6 +17,9 @@ use std::time::{Duration, Instant};
 /// # Errors
 /// `EB_ERR_ABORTED`; failures of single requests are in their DONE events.
 pub fn generate(session: &mut Session, requests: &[(u64, Generate)], sink: &Sink) -> Result<(), Failure> {
+    if requests.len() > 1 && session.width.max > 1 {
+        return together::generate(session, requests, sink);
+    }
     session.clear_abort();
     let mut piece = Vec::new();
     run_all(sink, requests, |id, request| continue_one(session, id, request, sink, &mut piece))
@@ -54,7 +58,7 @@ fn continue_one(
     let start = Instant::now();
     let mut position = prompt.len();
     let finish = loop {
-        let (logits, scratch) = session.logits_and_candidates()?;
+        let (logits, scratch) = session.logits_and_candidates(-1)?;
         let token = sampler.pick(logits, scratch)?;
         if !request.ignore_eos && session.tokenizer.ends(token) {
             break EB_FINISH_EOS;

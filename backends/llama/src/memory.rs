@@ -13,6 +13,9 @@ const CTX_STEP: u64 = 256;
 /// Bytes of logits that one batch may produce while scoring: bounds the scratch memory of large vocabularies.
 const LOGITS_BYTES: u64 = 64 << 20;
 
+/// Bytes of logits of the requests that run together, where their number is left open.
+const BATCH_BYTES: u64 = 16 << 20;
+
 /// Code, threads and small tables of a host. Measured: 11 to 13 MiB.
 const HOST_BYTES: u64 = 12 << 20;
 /// What the tokenizer's maps take per token and per merge. Measured with vocabularies of 16 to 152 thousand tokens.
@@ -50,7 +53,7 @@ impl Need {
     pub fn of(model: &Gguf, options: &Options, n_ctx: u64, work: Work) -> Need {
         let n_ctx = padded(n_ctx);
         let rows = match work {
-            Work::Answers => 1,
+            Work::Answers => 1.max(u64::from(sequences(model.n_vocab, options))),
             Work::Texts => reserved_rows(model, options, n_ctx),
         };
         let repacked = repack::bytes(model);
@@ -150,6 +153,12 @@ pub fn output_rows(n_vocab: u64, n_batch: u32, n_ubatch: u32) -> u32 {
     (fit.clamp(32, 1 << 16) as u32).min(n_batch).min(n_ubatch)
 }
 
+/// How many requests may run together.
+pub fn sequences(n_vocab: u64, options: &Options) -> u32 {
+    let fit = BATCH_BYTES / n_vocab.saturating_mul(4).max(1);
+    options.batch.unwrap_or(fit.clamp(4, 32) as u32).min(options.n_batch)
+}
+
 /// What llama.cpp makes of a context of `n` tokens.
 fn padded(n: u64) -> u64 {
     n.max(1).checked_next_multiple_of(CTX_STEP).unwrap_or(u64::MAX)
@@ -199,7 +208,8 @@ fn ways_out(model: &Gguf, options: &Options, work: Work, free: u64) -> Vec<Strin
     let mut ways = Vec::new();
     // Scores are the most of the scratch memory of a long context.
     let fused = Options { flash_attn: FlashAttn::On, ..options.clone() };
-    if !options.uses_flash_attn() && fits(&fused, n_ctx) {
+    let fused_fits = fits(&fused, n_ctx);
+    if !options.uses_flash_attn() && fused_fits {
         ways.push("flash_attn = on".to_owned());
     }
     // Half of a cache in f16; V in blocks needs fused attention, in which options cannot be scored.
@@ -210,7 +220,7 @@ fn ways_out(model: &Gguf, options: &Options, work: Work, free: u64) -> Vec<Strin
     if wide && blocks {
         if fits(&k, n_ctx) {
             ways.push("type_k = q8_0".to_owned());
-        } else if fits(&both, n_ctx) {
+        } else if !fused_fits && fits(&both, n_ctx) {
             ways.push("type_k = type_v = q8_0 with flash_attn = on".to_owned());
         }
     }
@@ -334,5 +344,8 @@ mod tests {
         assert_eq!(output_rows(151_936, 16, 16), 16);
         assert_eq!(output_rows(u64::MAX, 512, 512), 32);
         assert_eq!(output_rows(0, 512, 128), 128);
+        let of = |n_vocab, batch| sequences(n_vocab, &Options { batch, ..Options::default() });
+        assert_eq!([of(512, None), of(151_936, None), of(u64::MAX, None), of(512, Some(100))], [32, 27, 4, 100]);
+        assert_eq!(sequences(512, &Options { n_batch: 8, batch: None, ..Options::default() }), 8);
     }
 }

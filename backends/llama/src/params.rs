@@ -42,6 +42,12 @@ pub const KEYS: &[Key] = &[
     key("n_batch", "512", "1 to 65536", "prompt tokens handed to llama.cpp at once; also how soon abort() can act"),
     key("n_ubatch", "min(n_batch, 512)", "1 to 65536", "prompt tokens computed at once; scratch memory grows with it"),
     key(
+        "batch",
+        "1",
+        "auto or 1 to 128",
+        "requests of one call that run together, in the n_ctx tokens that all of them share; auto: as many as pay",
+    ),
+    key(
         "flash_attn",
         "off",
         "off, on or auto",
@@ -123,6 +129,8 @@ pub struct Options {
     pub n_ctx: Option<u32>,
     pub n_batch: u32,
     pub n_ubatch: u32,
+    /// Requests that run together; `None`: as many as pay.
+    pub batch: Option<u32>,
     /// As given; see [`Options::uses_flash_attn`].
     pub flash_attn: FlashAttn,
     pub mmap: bool,
@@ -146,6 +154,7 @@ impl Default for Options {
             n_ctx: None,
             n_batch: 512,
             n_ubatch: 512,
+            batch: Some(1),
             flash_attn: FlashAttn::Off,
             mmap: true,
             mlock: false,
@@ -186,6 +195,7 @@ impl Options {
                 "n_ctx" => options.n_ctx = Some(number(value, 1, 1 << 24).ok_or_else(bad)?),
                 "n_batch" => options.n_batch = number(value, 1, 1 << 16).ok_or_else(bad)?,
                 "n_ubatch" => n_ubatch = Some(number(value, 1, 1 << 16).ok_or_else(bad)?),
+                "batch" => options.batch = auto_or(value, 1, 128).ok_or_else(bad)?,
                 "flash_attn" => options.flash_attn = flash_attn(value).ok_or_else(bad)?,
                 "mmap" => options.mmap = boolean(value).ok_or_else(bad)?,
                 "mlock" => options.mlock = boolean(value).ok_or_else(bad)?,

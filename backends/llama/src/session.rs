@@ -3,17 +3,19 @@
 //! It must not know requests, events or the C boundary.
 
 mod raw;
+mod sequences;
 
 use crate::affinity::Pinned;
 use crate::failure::Failure;
 use crate::gguf::{Gguf, block_of};
 use crate::log::Subscription;
-use crate::memory::{compute_bytes, context_length, kv_bytes, output_rows};
+use crate::memory::{compute_bytes, context_length, kv_bytes, output_rows, sequences};
 use crate::params::{CacheType, Options};
 use crate::preflight::{check_memory, inspect};
 use crate::probe;
 use crate::shape::Shape;
 use crate::tokenizer::Tokenizer;
+use crate::width::Width;
 use edgebench_abi::{EB_LOG_INFO, EB_LOG_WARN};
 use edgebench_plugin::entry::Log;
 use edgebench_plugin::request::Prefix;
@@ -34,6 +36,9 @@ pub enum Logits {
     Last,
     All,
 }
+
+/// The sequence that has the cache for itself, or, where several run together, keeps what their prompts begin with.
+const SOLE: i32 = 0;
 
 /// The last prompt that came with a prefix hint: its tokens are in the cache.
 #[derive(Default)]
@@ -68,6 +73,8 @@ pub struct Session {
     kept: Kept,
     /// Tokens that may produce logits in one call.
     pub n_rows: usize,
+    /// How many requests run together.
+    pub width: Width,
     /// Bytes of scratch buffers.
     pub compute_bytes: u64,
     /// For the sampler: one entry per token of the vocabulary, filled when it is first needed.
@@ -100,7 +107,8 @@ impl Session {
         let tokenizer = Tokenizer::new(&model)?;
         let (n_batch, n_ubatch) = (options.n_batch, options.n_ubatch);
         let n_rows = output_rows(tokenizer.n_vocab() as u64, n_batch, n_ubatch);
-        let context = new_context(&model, &options, n_ctx as u32, n_rows, &abort, &pinned, &log)?;
+        let width = width(&model, &tokenizer, &options, &log);
+        let context = new_context(&model, &options, n_ctx as u32, (n_rows, width.max), &abort, &pinned, &log)?;
         let (n_ctx, n_batch) = (context.n_ctx(), context.n_batch());
         let compute_bytes = match log.compute_bytes() {
             0 => compute_bytes(&header, &options, n_ctx as u64),
@@ -110,6 +118,7 @@ impl Session {
         Ok(Session {
             batch: Batch::new(n_batch),
             n_rows: (n_rows as usize).min(n_batch),
+            width,
             candidates: Vec::new(),
             context,
             model,
@@ -147,7 +156,12 @@ impl Session {
         self.abort.load(Ordering::Relaxed)
     }
 
-    /// Forgets the sequence.
+    /// A line for the host's log.
+    pub fn say(&self, level: i32, line: &str) {
+        self.log.say(level, line);
+    }
+
+    /// Forgets all sequences.
     pub fn forget(&mut self) {
         self.kept.id = 0;
         self.context.clear();
@@ -160,7 +174,7 @@ impl Session {
 
     /// Forgets what is at `position` and after it. `false`: this model cannot (recurrent state); nothing has changed.
     pub fn forget_from(&mut self, position: usize) -> bool {
-        self.context.remove_from(position as i32)
+        self.context.remove_from(SOLE, position as i32)
     }
 
     /// Evaluates a whole prompt, in chunks, with logits for its last token only. Of its first tokens those are taken from
@@ -209,6 +223,11 @@ impl Session {
             return Err(Failure::aborted());
         }
         self.batch.fill(tokens, position as i32, logits);
+        self.decode(position)
+    }
+
+    /// Has the batch evaluated, whose first token has this `position`.
+    fn decode(&mut self, position: usize) -> Result<(), Failure> {
         let code = self.context.decode(&self.batch);
         if code == 0 {
             return Ok(());
@@ -218,7 +237,7 @@ impl Session {
             2 => Failure::aborted(),
             1 => Failure::context_full(format!(
                 "no room for {} tokens at position {position} in n_ctx = {}: raise n_ctx",
-                tokens.len(),
+                self.batch.len(),
                 self.n_ctx
             )),
             _ => Failure::internal(format!(
@@ -240,11 +259,11 @@ impl Session {
     }
 
     /// Both the logits, as [`Session::logits`], and the scratch space of the sampler.
-    pub fn logits_and_candidates(&mut self) -> Result<(&[f32], &mut Vec<sys::llama_token_data>), Failure> {
+    pub fn logits_and_candidates(&mut self, row: i32) -> Result<(&[f32], &mut Vec<sys::llama_token_data>), Failure> {
         let logits = self
             .context
-            .logits(-1, self.tokenizer.n_vocab())
-            .ok_or_else(|| Failure::internal("llama.cpp has no logits for the last token"))?;
+            .logits(row, self.tokenizer.n_vocab())
+            .ok_or_else(|| Failure::internal(format!("llama.cpp has no logits for row {row}")))?;
         Ok((logits, &mut self.candidates))
     }
 }
@@ -291,11 +310,24 @@ fn load_model(path: &Path, options: &Options, log: &Subscription) -> Result<Mode
     Ok(model)
 }
 
+/// How many requests run together: a state that only moves forward cannot be shared, and is kept for one.
+fn width(model: &Model, tokenizer: &Tokenizer, options: &Options, log: &Subscription) -> Width {
+    let wanted = sequences(tokenizer.n_vocab() as u64, options) as usize;
+    if wanted > 1 && model.is_recurrent() {
+        log.say(EB_LOG_WARN, "a recurrent model runs one request at a time: batch is not used");
+        return Width::fixed(1);
+    }
+    match options.batch {
+        Some(_) => Width::fixed(wanted),
+        None => Width::searched(wanted),
+    }
+}
+
 fn new_context(
     model: &Model,
     options: &Options,
     n_ctx: u32,
-    n_rows: u32,
+    (n_rows, together): (u32, usize),
     abort: &Arc<AtomicBool>,
     pinned: &Pinned,
     log: &Subscription,
@@ -313,8 +345,12 @@ fn new_context(
     params.n_ctx = n_ctx;
     params.n_batch = options.n_batch;
     params.n_ubatch = options.n_ubatch;
-    params.n_seq_max = 1;
-    params.n_outputs_max = n_rows;
+    if together > 1 {
+        // One for what prompts have in common, and one each. They share the cache, so that more of them take no more.
+        params.n_seq_max = together as u32 + 1;
+        params.kv_unified = true;
+    }
+    params.n_outputs_max = n_rows.max(params.n_seq_max);
     params.n_threads = threads as i32;
     params.n_threads_batch = threads_batch as i32;
     params.flash_attn_type = if options.uses_flash_attn() {

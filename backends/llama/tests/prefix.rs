@@ -19,7 +19,7 @@ fn scored(session: &Session, request: ScoreRequest) -> (Vec<(u64, i32)>, u32) {
 fn examples_and_questions(session: &Session, n: usize) -> (Vec<i32>, Vec<Vec<i32>>) {
     let text = "Which number is larger?\nA. 12\nB. 21\nAnswer: B\n哪个数更大？\nA. 二十三\nB. 四\n答案：A\n".repeat(8);
     let tokens = session.tokenize(&text, EB_TOKENIZE_ADD_SPECIAL).unwrap();
-    let questions = [1, 2, 3, 5, 8, 31, 32, 33, 40, 63, 64, 65, 90];
+    let questions = [1, 2, 5, 31, 32, 33, 40, 64, 65, 90];
     (tokens[..n].to_vec(), questions.map(|len| tokens[len..][..len].to_vec()).into())
 }
 
@@ -27,12 +27,12 @@ fn examples_and_questions(session: &Session, n: usize) -> (Vec<i32>, Vec<Vec<i32
 fn scores_behind_a_kept_prefix_are_those_from_scratch_to_the_bit() {
     let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../datasets/demo");
     for model in ["demo-q8_0.gguf", "demo-q4_0.gguf", "demo-q2_k.gguf", "demo-f16.gguf"] {
-        for (n_batch, n_ubatch, threads) in [("512", "512", "1"), ("512", "128", "2"), ("100", "48", "1")] {
-            let params = [("n_ctx", "1024"), ("n_batch", n_batch), ("n_ubatch", n_ubatch), ("threads", threads)];
+        for (n_batch, n_ubatch) in [("512", "512"), ("100", "48")] {
+            let params = [("n_ctx", "512"), ("n_batch", n_batch), ("n_ubatch", n_ubatch), ("threads", "1")];
             let session = Session::open(&demo.join(model), &params).unwrap();
-            for n in [7, 100, 257] {
+            for n in [7, 157] {
                 let (examples, questions) = examples_and_questions(&session, n);
-                let options = vec![questions[0].clone(), questions[3].clone(), questions[5].clone()];
+                let options = vec![questions[0].clone(), questions[2].clone(), questions[5].clone()];
                 let request = |question: &Vec<i32>, prefix| ScoreRequest {
                     id: 1,
                     context: [&examples[..], question].concat(),
@@ -41,7 +41,7 @@ fn scores_behind_a_kept_prefix_are_those_from_scratch_to_the_bit() {
                 };
                 let fresh: Vec<_> = questions.iter().map(|q| scored(&session, request(q, (0, 0)))).collect();
                 let mut cached = 0;
-                // Twice: the second time from the last to the first.
+                // There and back.
                 let all = questions.iter().zip(&fresh);
                 for (question, (expected, none)) in all.clone().chain(all.rev()) {
                     let (scores, kept) = scored(&session, request(question, (5, n as u32)));
@@ -49,7 +49,7 @@ fn scores_behind_a_kept_prefix_are_those_from_scratch_to_the_bit() {
                     assert_eq!(*none, 0);
                     cached += kept as usize;
                 }
-                assert!(n < 100 || cached > 12 * n, "{model} {params:?}: {cached} tokens kept of prompts with {n}");
+                assert!(n < 100 || cached > 10 * n, "{model} {params:?}: {cached} tokens kept of prompts with {n}");
             }
         }
     }

@@ -65,7 +65,8 @@ impl Sink {
         self.send(&event)
     }
 
-    fn done(&self, id: u64, outcome: &Result<Done, Failure>) {
+    /// The end of a request: exactly one, its last event.
+    pub fn done(&self, id: u64, outcome: &Result<Done, Failure>) {
         let mut event = EbEvent::new(EB_EVENT_DONE, id);
         match outcome {
             Ok(done) => {

@@ -150,10 +150,16 @@ impl Context {
         unsafe { sys::llama_memory_clear(sys::llama_get_memory(self.as_ptr()), false) };
     }
 
-    /// Removes the positions from `position` on. `false`: not possible for this kind of memory.
-    pub fn remove_from(&mut self, position: i32) -> bool {
+    /// Removes the positions of a sequence from `position` on. `false`: not possible for this kind of memory.
+    pub fn remove_from(&mut self, sequence: i32, position: i32) -> bool {
         // SAFETY: as in `clear`.
-        unsafe { sys::llama_memory_seq_rm(sys::llama_get_memory(self.as_ptr()), 0, position, -1) }
+        unsafe { sys::llama_memory_seq_rm(sys::llama_get_memory(self.as_ptr()), sequence, position, -1) }
+    }
+
+    /// Gives the first `n` positions of one sequence to another one, too. Nothing is copied.
+    pub fn share(&mut self, from: i32, to: i32, n: i32) {
+        // SAFETY: as in `clear`.
+        unsafe { sys::llama_memory_seq_cp(sys::llama_get_memory(self.as_ptr()), from, to, 0, n) };
     }
 
     /// llama_decode's own code: 0 is success.
@@ -171,7 +177,7 @@ impl Context {
     }
 }
 
-/// Tokens on their way to `llama_decode`, all of sequence 0.
+/// Tokens on their way to `llama_decode`.
 pub struct Batch(sys::llama_batch, usize);
 
 impl Batch {
@@ -182,34 +188,57 @@ impl Batch {
         let batch = unsafe { sys::llama_batch_init(capacity as i32, 0, 1) };
         for i in 0..capacity {
             // SAFETY: each array has `capacity` entries, and seq_id[i] room for one number.
-            unsafe {
-                *batch.n_seq_id.add(i) = 1;
-                **batch.seq_id.add(i) = 0;
-            }
+            unsafe { *batch.n_seq_id.add(i) = 1 };
         }
         Batch(batch, capacity)
     }
 
-    /// Sets the tokens, which take the positions from `position` on.
+    /// Sets the tokens of the sole sequence, which take the positions from `position` on.
     ///
     /// # Panics
     /// If there are more than the batch has room for.
     pub fn fill(&mut self, tokens: &[i32], position: i32, logits: Logits) {
-        assert!(tokens.len() <= self.1, "{} tokens in a batch of {}", tokens.len(), self.1);
-        self.0.n_tokens = tokens.len() as i32;
+        self.clear();
+        self.add(super::SOLE, tokens, position, logits);
+    }
+
+    /// No tokens.
+    pub fn clear(&mut self) {
+        self.0.n_tokens = 0;
+    }
+
+    pub fn len(&self) -> usize {
+        self.0.n_tokens as usize
+    }
+
+    /// How many more fit.
+    pub fn room(&self) -> usize {
+        self.1 - self.len()
+    }
+
+    /// Adds tokens of a sequence, which take the positions from `position` on.
+    ///
+    /// # Panics
+    /// If there are more than the batch has room for.
+    pub fn add(&mut self, sequence: i32, tokens: &[i32], position: i32, logits: Logits) {
+        assert!(tokens.len() <= self.room(), "{} more tokens in a batch of {}", tokens.len(), self.1);
+        let before = self.len();
         for (i, &token) in tokens.iter().enumerate() {
             let wanted = match logits {
                 Logits::None => false,
                 Logits::Last => i + 1 == tokens.len(),
                 Logits::All => true,
             };
-            // SAFETY: i is below the capacity of the arrays.
+            let at = before + i;
+            // SAFETY: `at` is below the capacity of the arrays, and seq_id[at] has room for one number.
             unsafe {
-                *self.0.token.add(i) = token;
-                *self.0.pos.add(i) = position + i as i32;
-                *self.0.logits.add(i) = i8::from(wanted);
+                *self.0.token.add(at) = token;
+                *self.0.pos.add(at) = position + i as i32;
+                *self.0.logits.add(at) = i8::from(wanted);
+                **self.0.seq_id.add(at) = sequence;
             }
         }
+        self.0.n_tokens = (before + tokens.len()) as i32;
     }
 }
 
