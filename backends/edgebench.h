@@ -195,7 +195,8 @@ typedef struct eb_info {
  *
  * PREFIX HINT: requests with the same prefix_id != 0 start with the same prefix_len bytes of text (or
  * tokens, when tokens are given). A backend may evaluate that part once and keep it until reset() or
- * another prefix_id; results must not change. prefix_id == 0 forbids any reuse: the whole prompt is to
+ * another prefix_id, and so whatever else the prompt has in common with the last one of that id; results
+ * must not change. prefix_id == 0 forbids any reuse: the whole prompt is to
  * be evaluated, because it is being timed. */
 typedef struct eb_request {
     uint32_t struct_size;
