@@ -47,6 +47,43 @@ fn the_plugin_gives_the_same_bytes_as_the_built_in_backend() {
 }
 
 #[test]
+fn offline_gives_the_same_bytes_with_examples_evaluated_once() {
+    for (task, method, key) in [
+        ("compare", "choice", "options = \"letter\"\n"),
+        ("zh-order", "choice", "options = \"text\"\n"),
+        ("addition", "generate", "batch = 1\n"),
+    ] {
+        let offline = format!("scenario = \"offline\"\n{key}");
+        let alone = key.replace("batch = 1\n", "");
+        let [expected, got] = [alone, offline].map(|keys| {
+            let bench = Bench::new();
+            let params = "threads = 1, n_ctx = 1024, n_batch = 128";
+            bench.write("job.toml", job("llama", "demo-q8_0.gguf", params, task, method, 30) + &keys);
+            let (code, stderr) = bench.run();
+            assert_eq!(code, 0, "{stderr}");
+            let cached: f64 = bench.rows("samples.csv").iter().filter_map(|r| r.number("cached_tokens")).sum();
+            (bench.out("predictions.jsonl"), cached)
+        });
+        assert_eq!(expected.0, got.0, "{task}");
+        assert_eq!(expected.1, 0.0, "{task}: what is timed is evaluated in full");
+        assert!(got.1 > 30.0 * 32.0, "{task}: {} tokens were kept", got.1);
+    }
+}
+
+#[test]
+fn answers_that_are_generated_together_are_as_right_as_one_by_one() {
+    let bench = Bench::new();
+    let params = "threads = 1, n_ctx = 1024";
+    let job = job("llama", "demo-q8_0.gguf", params, "addition", "generate", 60);
+    bench.write("job.toml", job + "scenario = \"offline\"\n");
+    let (code, stderr) = bench.run();
+    assert_eq!(code, 0, "{stderr}");
+    let row = bench.case("demo/addition");
+    assert!(row.number("acc").unwrap() >= 0.8, "{}", row.get("acc"));
+    assert_eq!((row.get("n_failed"), row.get("prefill_tok_s")), ("0", ""));
+}
+
+#[test]
 fn a_killed_host_is_a_crashed_case_and_the_next_one_runs() {
     let bench = Bench::new();
     let demo = root().join("datasets/demo");
