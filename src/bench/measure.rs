@@ -3,7 +3,7 @@
 
 use super::shape::Test;
 use crate::backend::client::{Client, HostError};
-use crate::backend::wire::{Control, Failure, FailureKind, Generation, Input, Opened, Prompt, Sampling};
+use crate::backend::wire::{Control, Failure, FailureKind, Generation, Input, Opened, Prefix, Prompt, Sampling};
 use crate::random::SplitMix;
 use crate::sense::phase::Phase;
 use std::time::Duration;
@@ -90,6 +90,7 @@ impl Asker<'_> {
             stop: Vec::new(),
             sampling: Sampling::GREEDY,
             ignore_eos: true,
+            prefix: Prefix::NONE,
         };
         let g = self.client.generate(vec![prompt], self.timeout)?;
         let g = g.into_iter().next().ok_or_else(|| odd("an answer without the request's result".to_owned()))?;

@@ -22,6 +22,7 @@ use crate::testcase::progress::Progress;
 use crate::testcase::run::Verbosity;
 use crate::testcase::stats::Distribution;
 use crate::testcase::telemetry::{Eyes, Telemetry};
+use crate::testcase::timing;
 use std::convert::Infallible;
 use std::io;
 use std::path::Path;
@@ -330,12 +331,8 @@ fn speeds(row: &mut CaseRow, reps: &[Rep]) {
         rep.ttft_ns.into_iter().for_each(|ns| ttft.add(ns as f64 / 1e6));
         rep.gaps_ns.iter().for_each(|&ns| itl.add(ns as f64 / 1e6));
     }
-    for (name, mut distribution) in [("ttft", ttft), ("itl", itl)] {
-        let values = distribution.percentiles([50.0, 95.0, 99.0]);
-        for (p, value) in [50, 95, 99].into_iter().zip(values) {
-            row.set_number(&format!("{name}_ms_p{p}"), value, 3);
-        }
-    }
+    timing::fill(row, "ttft", &mut ttft);
+    timing::fill(row, "itl", &mut itl);
 }
 
 /// The last part of a path, which tells models apart well enough.

@@ -68,9 +68,14 @@ impl<'a> Keys<'a> {
         }
     }
 
-    /// The load of a task and, where it is swept, what is added to the task's name: one task for each combination. One
+    /// What is missing in the table is a `problem`. The load of a task and, where it is swept, what is added to the task's name: one task for each combination. One
     /// without load where the scenario has none.
-    pub fn read(self, scenario: Scenario, method: &Method, name: &Value) -> Vec<(String, Option<Load>)> {
+    pub fn read(
+        self,
+        scenario: Scenario,
+        method: &Method,
+        problem: &dyn Fn(&str, &str),
+    ) -> Vec<(String, Option<Load>)> {
         let Keys { concurrency, rate, bounds, limits, seed } = self;
         let server = scenario == Scenario::Server;
         if !server {
@@ -82,9 +87,8 @@ impl<'a> Keys<'a> {
         }
         let limits = limits.and_then(|v| read_limits(&v, method)).unwrap_or(Latency::NONE);
         let seed = seed.and_then(|v| v.integer(0, i64::MAX as u64)).unwrap_or(SEED);
-        let several = concurrency.map_or(vec![1], |v| {
-            v.sweep().iter().filter_map(|v| v.integer(1, 1 << 12)).map(|n| n as u32).collect()
-        });
+        let several = concurrency
+            .map_or(vec![1], |v| v.sweep().iter().filter_map(|v| v.integer(1, 1 << 12)).map(|n| n as u32).collect());
         let bounds = bounds.and_then(|v| read_bounds(&v));
         let mut rates = vec![Rate::PerSecond(0.0)];
         match rate {
@@ -92,7 +96,7 @@ impl<'a> Keys<'a> {
                 rates = value.sweep().iter().filter_map(|v| read_rate(v, bounds, &limits)).collect();
             }
             None if server => {
-                name.problem(
+                problem(
                     "scenario = \"server\" needs a `rate`",
                     "give requests per second, or \"max\" with limits = { ttft = \"2s\" }",
                 );
@@ -153,7 +157,8 @@ fn read_limits(value: &Value, method: &Method) -> Option<Latency> {
     let mut table = value.table("limits")?;
     let (ttft, itl, e2e) = (table.get("ttft"), table.get("itl"), table.get("e2e"));
     if !matches!(method, Method::Generate { .. }) {
-        let no_tokens = |v: &Value| v.problem("there are no new tokens to wait for", "use e2e, or method = \"generate\"");
+        let no_tokens =
+            |v: &Value| v.problem("there are no new tokens to wait for", "use e2e, or method = \"generate\"");
         [&ttft, &itl].into_iter().flatten().for_each(no_tokens);
     }
     let limits = Latency {

@@ -125,6 +125,7 @@ pub fn run(
     if let Some(sustained) = &answers.sustained {
         context.journal.sustained(id, sustained)?;
     }
+    context.journal.load(id, &answers.load.trials)?;
     Ok((row, measured.opened))
 }
 

@@ -1,9 +1,11 @@
 //! From what a case measured to the columns of its row. It must not know how anything was measured.
 
+use super::load::holds;
 use super::passes::Answers;
 use super::telemetry::Eyes;
+use super::timing;
 use crate::backend::wire::Opened;
-use crate::job::{Measure, Method, Metric, Scenario, Task};
+use crate::job::{Load, Measure, Method, Metric, Scenario, Task};
 use crate::results::CaseRow;
 use crate::sense::bandwidth::Once;
 use crate::sense::energy::{Share, uncertainty};
@@ -29,9 +31,27 @@ pub fn answers(row: &mut CaseRow, answers: &mut Answers, task: &Task) {
         let tokens = answers.output_tokens;
         row.set_number("output_tok_s", (tokens > 0).then(|| tokens as f64 / seconds), 2);
     }
+    if let Some(load) = &task.load {
+        loaded(row, answers, load);
+    }
     if let Some((first, last)) = answers.sustained.as_ref().and_then(|s| s.first_and_last()) {
         row.set_number("sustained_first", Some(first), 3);
         row.set_number("sustained_last", Some(last), 3);
+    }
+}
+
+/// The columns about load.
+fn loaded(row: &mut CaseRow, answers: &mut Answers, load: &Load) {
+    row.set("concurrency", load.concurrency.to_string());
+    row.set_number("rate_s", answers.load.rate_s, 4);
+    if answers.records == 0 {
+        return;
+    }
+    answers.timings.fill_queue(row);
+    timing::fill(row, "query", &mut answers.load.queries);
+    let failed = answers.load.trials.iter().filter(|t| t.pass > 0).map(|t| t.failed).sum();
+    if let Some(held) = holds(&load.limits, &answers.timings.latencies(load.limits.percentile), failed) {
+        row.set("within_limits", if held { "yes" } else { "no" });
     }
 }
 

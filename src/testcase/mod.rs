@@ -6,6 +6,7 @@ mod ask;
 pub(crate) mod case;
 pub(crate) mod figures;
 mod journal;
+mod load;
 pub mod lock;
 mod manifest;
 mod offline;

@@ -24,6 +24,7 @@ mod real;
 mod resume;
 mod run;
 mod scoring;
+mod server;
 mod subjects;
 mod telemetry;
 mod verbatim;

@@ -83,7 +83,9 @@ struct Seen {
 impl Passes<'_, '_> {
     /// Finds the rate that the timed passes are to have, if the job leaves that open.
     pub(super) fn find_rate(&mut self) -> Result<(), End> {
-        let Some(load) = self.task.load.as_ref().filter(|_| self.task.scenario == Scenario::Server) else { return Ok(()) };
+        let Some(load) = self.task.load.as_ref().filter(|_| self.task.scenario == Scenario::Server) else {
+            return Ok(());
+        };
         let bounds = match load.rate {
             Rate::PerSecond(rate) => {
                 self.answers.load.rate_s = Some(rate);
@@ -148,9 +150,9 @@ impl Passes<'_, '_> {
             let full = match &arrivals {
                 None => waiting.len() == query,
                 // Those that have arrived when the backend is free go together.
-                Some(_) => waiting.first().is_some_and(|first| {
-                    waiting.len() == width || arrival_ns > first.arrival_ns.max(now_ns())
-                }),
+                Some(_) => waiting
+                    .first()
+                    .is_some_and(|first| waiting.len() == width || arrival_ns > first.arrival_ns.max(now_ns())),
             };
             if full && let Err(end) = self.serve(pass, &mut waiting, width, arrivals.is_none(), &mut seen) {
                 return ControlFlow::Break(Err(end));
@@ -199,7 +201,8 @@ impl Passes<'_, '_> {
         let order: Vec<(usize, Prefix)> = (0..waiting.len()).map(|i| (i, Prefix::NONE)).collect();
         let mut end = Ok(());
         for call in order.chunks(width) {
-            end = if call.len() > 1 { self.together(pass, waiting, call) } else { self.one_by_one(pass, waiting, call) };
+            end =
+                if call.len() > 1 { self.together(pass, waiting, call) } else { self.one_by_one(pass, waiting, call) };
             if end.is_err() {
                 break;
             }
@@ -210,7 +213,7 @@ impl Passes<'_, '_> {
             match answer {
                 Ok(answer) => {
                     seen.timings.add(&answer.sample);
-                    last_ms = last_ms.max(Some(answer.sample.e2e_ms()));
+                    last_ms = Some(answer.sample.e2e_ms().max(last_ms.unwrap_or(0.0)));
                 }
                 Err(_) => seen.failed += 1,
             }
@@ -224,9 +227,7 @@ impl Passes<'_, '_> {
     /// Waits for an arrival, and lets the board be watched meanwhile.
     fn wait_until(&mut self, pass: &Pass, arrival_ns: u64) -> Result<(), End> {
         loop {
-            if (self.context.interrupted)() {
-                return Err(End::Interrupted);
-            }
+            self.context.go_on()?;
             let left = Duration::from_nanos(arrival_ns.saturating_sub(now_ns()));
             if left <= SLEPT {
                 break;
