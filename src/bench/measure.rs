@@ -4,10 +4,13 @@
 use super::shape::Test;
 use crate::backend::client::{Client, HostError};
 use crate::backend::wire::{Control, Failure, FailureKind, Generation, Input, Opened, Prefix, Prompt, Sampling};
+use crate::clock::now_ns;
 use crate::random::SplitMix;
 use crate::sense::phase::Phase;
 use std::time::Duration;
 
+/// Of the prompts.
+const SEED: u64 = 0x5eed;
 /// Text that is tokenised where a backend does not tell how many tokens there are.
 const TEXT: &str = "The quick brown fox jumps over the lazy dog. ";
 
@@ -28,40 +31,68 @@ pub struct Rep {
     pub end_ns: u64,
 }
 
-/// Asks a host for repetitions.
+/// Asks a host for repetitions of one test.
 pub struct Asker<'a> {
-    pub client: &'a mut Client,
-    pub opened: &'a Opened,
+    opened: &'a Opened,
     /// Of one request.
-    pub timeout: Duration,
-    /// Prompts are random, as in llama-bench, and no two begin alike: nothing can be taken from a cache.
-    pub random: SplitMix,
+    timeout: Duration,
+    /// Prompts are random, as in llama-bench, and no two go on alike behind the depth: nothing of them can be taken from a cache.
+    random: SplitMix,
+    /// What is in the KV cache before anything is timed.
+    context: Vec<i32>,
+    /// Its name, for backends that keep it.
+    prefix: u64,
 }
 
-impl Asker<'_> {
+impl<'a> Asker<'a> {
+    /// For tests of one depth; `number` is not given twice to one host.
+    pub fn new(opened: &'a Opened, timeout: Duration, number: u64) -> Asker<'a> {
+        Asker { opened, timeout, random: SplitMix(SEED ^ number), context: Vec::new(), prefix: number }
+    }
+
+    /// Puts `depth` tokens into the KV cache, where a backend keeps what prompts have in common.
+    ///
+    /// # Errors
+    /// As [`Asker::repetition`].
+    pub fn fill(&mut self, client: &mut Client, depth: u32) -> Result<(), HostError> {
+        if depth > 0 {
+            self.context = self.tokens(client, depth as usize)?;
+            self.request(client, 0, 1, self.prefix)?;
+        }
+        Ok(())
+    }
+
     /// Does `test` once.
     ///
     /// A request for one token more than `test.output` makes a backend evaluate exactly that many one by one: the first comes
-    /// out of the prompt. What a prompt takes behind a context is the difference between a request with both and one with the
-    /// context alone, as the ABI knows no request that goes on where another ended.
+    /// out of the prompt. Where a backend does not keep the context, what a prompt takes behind it is the difference
+    /// between a request with both and one with the context alone.
     ///
     /// # Errors
     /// The host's, or [`HostError::Failed`] for a request that did not do what it was asked.
-    pub fn repetition(&mut self, test: &Test) -> Result<Rep, HostError> {
-        let depth_ns = match (test.depth, test.prompt) {
-            (0, _) | (_, 0) => 0,
-            (depth, _) => prefill_ns(&self.request(depth, 1)?)?,
-        };
-        let g = self.request((test.depth + test.prompt).max(1), test.output + 1)?;
+    pub fn repetition(&mut self, client: &mut Client, test: &Test) -> Result<Rep, HostError> {
+        let length = if test.depth + test.prompt == 0 { 1 } else { test.prompt };
+        let g = self.request(client, length, test.output + 1, self.prefix)?;
         let prefill = prefill_ns(&g)?;
-        let (first, last) = match (g.token_ns.first(), g.token_ns.last()) {
-            (Some(first), Some(last)) => (*first, *last),
-            _ => return Err(odd("the backend gave no token".to_owned())),
+        let (Some(&first), Some(&last)) = (g.token_ns.first(), g.token_ns.last()) else {
+            return Err(odd("the backend gave no token".to_owned()));
         };
+        let from = match (test.depth, test.prompt, g.cached_tokens) {
+            (0, ..) | (_, 0, _) => 0,
+            (depth, _, 0) => {
+                let context = std::mem::take(&mut self.context);
+                let alone = self.request(client, depth, 1, 0);
+                self.context = context;
+                prefill_ns(&alone?)?
+            }
+            _ => 0,
+        };
+        // A prompt may begin like the last one by chance, which a backend then takes from its cache too.
+        let evaluated = (test.depth + test.prompt).saturating_sub(g.cached_tokens.max(test.depth)) + test.output;
         let (from, to) = match (test.prompt, test.output) {
-            (_, 0) => (depth_ns, prefill),
+            (_, 0) => (from, prefill),
             (0, _) => (first, last),
-            _ => (depth_ns, last),
+            _ => (from, last),
         };
         if to <= from {
             let (with, without) = (test.depth + test.prompt, test.depth);
@@ -73,26 +104,38 @@ impl Asker<'_> {
         let middle = prefill.clamp(from, to);
         Ok(Rep {
             ns: to - from,
-            tok_s: f64::from(test.tokens()) * 1e9 / (to - from) as f64,
-            ttft_ns: (test.prompt > 0).then(|| first.saturating_sub(depth_ns)),
+            tok_s: f64::from(evaluated) * 1e9 / (to - from) as f64,
+            ttft_ns: (test.prompt > 0).then(|| first.saturating_sub(from)),
             gaps_ns: g.token_ns.windows(2).map(|w| w[1].saturating_sub(w[0])).collect(),
             phases: vec![(Phase::Prefill, at(from), at(middle)), (Phase::Decode, at(middle), at(to))],
-            end_ns: at(g.done_ns),
+            end_ns: now_ns(),
         })
     }
 
-    /// Continues a random prompt of `length` tokens by exactly `max_new`.
-    fn request(&mut self, length: u32, max_new: u32) -> Result<Generation, HostError> {
+    /// Continues the context and `length` random tokens behind it by exactly `max_new`. `prefix` 0: nothing may be kept.
+    fn request(
+        &mut self,
+        client: &mut Client,
+        length: u32,
+        max_new: u32,
+        prefix: u64,
+    ) -> Result<Generation, HostError> {
+        let depth = self.context.len();
+        let mut tokens = self.context.clone();
+        if length > 0 {
+            tokens.extend(self.tokens(client, length as usize)?);
+        }
+        let length = tokens.len();
         let prompt = Prompt {
             id: 0,
-            input: Input::Tokens(self.tokens(length as usize)?),
+            input: Input::Tokens(tokens),
             max_new,
             stop: Vec::new(),
             sampling: Sampling::GREEDY,
             ignore_eos: true,
-            prefix: Prefix::NONE,
+            prefix: if depth > 0 { Prefix { id: prefix, bytes: depth } } else { Prefix::NONE },
         };
-        let g = self.client.generate(vec![prompt], self.timeout)?;
+        let g = client.generate(vec![prompt], self.timeout)?;
         let g = g.into_iter().next().ok_or_else(|| odd("an answer without the request's result".to_owned()))?;
         if let Some(failure) = g.failure {
             return Err(HostError::Failed(failure));
@@ -104,7 +147,7 @@ impl Asker<'_> {
             );
             return Err(HostError::Failed(Failure::new(FailureKind::ContextFull, what)));
         }
-        if g.cached_tokens > 0 {
+        if g.cached_tokens > 0 && depth == 0 {
             return Err(odd(format!(
                 "{} tokens were taken from a cache, which timed requests forbid",
                 g.cached_tokens
@@ -113,20 +156,20 @@ impl Asker<'_> {
         Ok(g)
     }
 
-    fn tokens(&mut self, length: usize) -> Result<Vec<i32>, HostError> {
-        let mut tokens: Vec<i32> = self.opened.bos_token.into_iter().collect();
+    /// Random ones, behind BOS where they begin a prompt.
+    fn tokens(&mut self, client: &mut Client, length: usize) -> Result<Vec<i32>, HostError> {
+        let begins = self.context.is_empty();
+        let mut tokens: Vec<i32> = self.opened.bos_token.into_iter().filter(|_| begins && length > 0).collect();
+        let random = &mut self.random;
         if self.opened.n_vocab > 0 {
-            let random = &mut self.random;
-            tokens.resize_with(length.max(1), || random.below(self.opened.n_vocab as usize) as i32);
-        } else {
-            let known = self.client.tokenize(TEXT, Control { add: false, parse: false }, self.timeout)?;
-            if known.is_empty() {
-                return Err(odd("the backend tells neither its vocabulary nor tokens of a text".to_owned()));
-            }
-            let random = &mut self.random;
-            tokens.resize_with(length.max(1), || known[random.below(known.len())]);
+            tokens.resize_with(length, || random.below(self.opened.n_vocab as usize) as i32);
+            return Ok(tokens);
         }
-        tokens.truncate(length);
+        let known = client.tokenize(TEXT, Control { add: false, parse: false }, self.timeout)?;
+        if known.is_empty() {
+            return Err(odd("the backend tells neither its vocabulary nor tokens of a text".to_owned()));
+        }
+        tokens.resize_with(length, || known[random.below(known.len())]);
         Ok(tokens)
     }
 }

@@ -8,7 +8,6 @@ use crate::backend::client::{Client, HostError};
 use crate::backend::wire::{Open, Opened};
 use crate::clock::now_ns;
 use crate::job::{Instance, Limits, Measure};
-use crate::random::SplitMix;
 use crate::results::{CaseRow, Status};
 use crate::sense::bandwidth::Once;
 use crate::sense::energy::uncertainty;
@@ -31,8 +30,6 @@ use std::time::Duration;
 
 /// For loading a model.
 const LOAD_TIMEOUT: Duration = Duration::from_secs(600);
-/// Of the prompts.
-const SEED: u64 = 0x5eed;
 
 /// Columns of a row, in order.
 pub const COLUMNS: &[&str] = &[
@@ -84,6 +81,8 @@ pub struct Runner {
     settings: Settings,
     telemetry: Telemetry,
     bandwidth: Once,
+    /// How many were begun.
+    tests: u64,
     progress: Rc<Progress>,
 }
 
@@ -100,7 +99,7 @@ impl Runner {
         let sensors = Sensors::open(&sensors::root(), Duration::from_secs(1) / measure.hz);
         let telemetry = Telemetry::start(&measure, sensors.layout.clone(), sensors)?;
         let progress = Rc::new(Progress::new(Verbosity::Quiet, 0, ""));
-        Ok(Runner { settings, telemetry, bandwidth: Once::default(), progress })
+        Ok(Runner { settings, telemetry, bandwidth: Once::default(), tests: 0, progress })
     }
 
     /// Steps of the progress that one test takes.
@@ -219,12 +218,13 @@ impl Runner {
         eyes: &mut Eyes,
         reps: &mut Vec<Rep>,
     ) -> Result<(), HostError> {
-        let mut random = SplitMix(SEED);
+        self.tests += 1;
+        let mut asker = Asker::new(opened, self.settings.timeout, self.tests);
+        asker.fill(client, test.depth)?;
         for number in 0..self.steps() {
             let warm_up = self.settings.warmup && number == 0;
             let start_ns = now_ns();
-            let random = SplitMix(random.next());
-            let rep = Asker { client, opened, timeout: self.settings.timeout, random }.repetition(test)?;
+            let rep = asker.repetition(client, test)?;
             if warm_up {
                 eyes.watch.mark(Phase::Warmup, start_ns, rep.end_ns);
             } else {

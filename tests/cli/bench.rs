@@ -48,26 +48,23 @@ fn lists_ranges_and_pairs_are_swept_at_each_depth() {
     let arguments = ["-p", "8,16", "-n", "0", "-pg", "4,2", "-d", "0-32*2"];
     let refused = bench(&[&arguments[..], &["-r", "1"]].concat());
     assert_eq!(refused.0, 2, "0 times 2 goes nowhere: {}", refused.2);
-    let (code, rows) = objects(&[
-        "-p",
-        "8,16",
-        "-n",
-        "0",
-        "-pg",
-        "4,2",
-        "-d",
-        "0,32",
-        "-r",
-        "1",
-        "--param",
-        "seed=1-2",
-        "--param",
-        "prefill_us=500",
-    ]);
+    let (code, rows) =
+        objects(&["-p", "8,16", "-n", "0", "-pg", "4,2", "-d", "0,32", "-r", "1", "--param", "seed=1-2"]);
     assert_eq!(code, 0);
     let tests = ["pp8", "pp16", "pp4+tg2", "pp8 @ d32", "pp16 @ d32", "pp4+tg2 @ d32"];
     assert_eq!(texts(&rows, "test"), [tests, tests].concat());
     assert_eq!(texts(&rows, "params")[5..7], ["seed=1", "seed=2"]);
+}
+
+#[test]
+fn what_is_in_the_cache_already_is_not_counted() {
+    let (code, rows) =
+        objects(&["-p", "8", "-n", "4", "-pg", "8,4", "-d", "100", "-r", "2", "--param", "prefill_us=1000"]);
+    assert_eq!((code, texts(&rows, "test")), (0, vec!["pp8 @ d100", "tg4 @ d100", "pp8+tg4 @ d100"]));
+    // Sleeps are never short: 8 tokens take 8 ms or more, whatever stands before them.
+    assert!(rows[0]["tok_s_max"].as_f64() <= Some(1000.0), "{}", rows[0]);
+    assert!(rows[2]["tok_s_max"].as_f64() <= Some(1500.0), "{}", rows[2]);
+    assert!(rows[0]["ttft_ms_p50"].as_f64() >= Some(8.0));
 }
 
 #[test]
