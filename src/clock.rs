@@ -1,10 +1,18 @@
 //! The one clock of every measurement, and the time of day for people.
 
+use rustix::io::Errno;
+use rustix::thread::{Timespec, clock_nanosleep_absolute};
 use rustix::time::{ClockId, clock_gettime};
 
 /// CLOCK_MONOTONIC in ns: the same on both sides of a host's socket.
 pub fn now_ns() -> u64 {
     ns(ClockId::Monotonic)
+}
+
+/// Sleeps until CLOCK_MONOTONIC says so.
+pub fn sleep_until(ns: u64) {
+    let until = Timespec { tv_sec: (ns / 1_000_000_000) as i64, tv_nsec: (ns % 1_000_000_000) as _ };
+    while clock_nanosleep_absolute(rustix::thread::ClockId::Monotonic, &until) == Err(Errno::INTR) {}
 }
 
 /// CLOCK_REALTIME in ns, only to see whether somebody sets it.

@@ -5,6 +5,7 @@
 //! | module | owns |
 //! |---|---|
 //! | `story` | what is made of results: ranking, tables |
+//! | `bench` | the command of that name: speed of synthetic prompts and outputs |
 //! | `conform` | the command of that name: a plugin's checks, each in a child |
 //! | `probe` | the command of that name: what a board is and shows |
 //! | `testcase` | a run: plan, hosts started and watched, samples written |
@@ -20,6 +21,7 @@
 //! | `problem` | the sentence in which every defect of the input is told |
 
 pub mod backend;
+pub mod bench;
 pub mod checkpoints;
 pub mod clock;
 pub mod conform;

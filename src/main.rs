@@ -52,6 +52,7 @@ struct Arguments {
 enum Command {
     Run(RunJob),
     Check(Check),
+    Bench(commands::bench::Bench),
     Import(Import),
     Rank(Rank),
     Compare(Compare),
@@ -258,6 +259,7 @@ fn main() -> ExitCode {
         Ok(Arguments { command }) => ExitCode::from(match command {
             Command::Run(run) => run_job(&run),
             Command::Check(check) => check_job(&check),
+            Command::Bench(arguments) => commands::bench::run(&arguments),
             Command::Import(arguments) => import_data(&arguments),
             Command::Rank(arguments) => rank_runs(&arguments),
             Command::Compare(arguments) => compare_runs(&arguments),
@@ -273,6 +275,7 @@ fn main() -> ExitCode {
 fn parse(arguments: &[String]) -> Result<Arguments, u8> {
     let words: Vec<&str> = arguments.iter().skip(1).map(String::as_str).collect();
     let words = if words == ["--version"] || words == ["-V"] { vec!["version"] } else { words };
+    let words = commands::bench::spelled_out(&words);
     Arguments::from_args(&["edgebench"], &words).map_err(|exit| match exit.status {
         Ok(()) => {
             println!("{}", exit.output.trim_end());

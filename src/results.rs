@@ -14,6 +14,8 @@ pub const PREDICTIONS: &str = "predictions.jsonl";
 pub const TELEMETRY: &str = "telemetry.csv";
 /// One row per window of a sustained case.
 pub const SUSTAINED: &str = "sustained.csv";
+/// One row per pass of a case under `server` or `multi-stream`, those of a search for a rate included.
+pub const LOAD: &str = "load.csv";
 /// One row per subject, group of subjects and all of a test case, where records have subjects.
 pub const SUBJECTS: &str = "subjects.csv";
 /// One row per suite and object instance.
@@ -44,6 +46,22 @@ pub const SAMPLE_COLUMNS: &[&str] = &[
 /// Columns of sustained.csv.
 pub const SUSTAINED_COLUMNS: &[&str] =
     &["case", "window", "t_s", "records", "records_s", "prefill_tok_s", "decode_tok_s", "temp_c", "freq_mhz"];
+
+/// Columns of load.csv; latencies at the percentile of the task's limits.
+pub const LOAD_COLUMNS: &[&str] = &[
+    "case",
+    "pass",
+    "concurrency",
+    "rate_s",
+    "records",
+    "failed",
+    "records_s",
+    "queue_ms",
+    "ttft_ms",
+    "itl_ms",
+    "e2e_ms",
+    "within_limits",
+];
 
 /// Columns of suites.csv.
 pub const SUITE_COLUMNS: &[&str] = &[
@@ -107,6 +125,15 @@ const CASE_TAIL: &[&str] = &[
     "throttle_after_s",
     "evidence",
     "unextracted",
+    "concurrency",
+    "rate_s",
+    "queue_ms_p50",
+    "queue_ms_p95",
+    "queue_ms_p99",
+    "query_ms_p50",
+    "query_ms_p95",
+    "query_ms_p99",
+    "within_limits",
 ];
 
 /// Columns of cases.csv, in order; `metrics` are those of the tasks' own metrics.

@@ -296,8 +296,8 @@ fn generate(session: &Session, prefixes: &mut Prefixes, prompts: &[Prompt]) -> R
         (Input::Text(text, control), Some(own)) => {
             prefixes.hint(prompt.prefix, text, own, |start| session.tokenize(start, flags(*control)))
         }
-        (Input::Text(..), None) => Ok(prefixes.in_text(prompt.prefix)),
-        (Input::Tokens(_), _) => Ok((0, 0)),
+        (Input::Text(..), None) => Ok(prefixes.as_counted(prompt.prefix)),
+        (Input::Tokens(_), _) => Ok(prefixes.as_counted(prompt.prefix)),
     };
     let hints: Vec<(u64, u32)> =
         prompts.iter().zip(&tokens).map(hint).collect::<Result<_, Failure>>().map_err(CallError::Failed)?;

@@ -38,8 +38,8 @@ impl Prefixes {
         Ok((self.ours, common as u32))
     }
 
-    /// The same where the backend gets the text itself: bytes stay bytes.
-    pub fn in_text(&mut self, prefix: Prefix) -> (u64, u32) {
+    /// The same where the backend gets what was counted: bytes of the text itself, or tokens.
+    pub fn as_counted(&mut self, prefix: Prefix) -> (u64, u32) {
         if prefix.id == 0 {
             return (0, 0);
         }

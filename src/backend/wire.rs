@@ -132,7 +132,7 @@ pub struct PowerReading {
 pub struct Prefix {
     /// Prompts with the same id begin with the same bytes; 0: nothing may be kept from one prompt to the next.
     pub id: u64,
-    /// How many bytes of text these are.
+    /// How many bytes of text these are; of an input in tokens, how many tokens.
     pub bytes: usize,
 }
 
@@ -153,7 +153,6 @@ pub struct Prompt {
     pub sampling: Sampling,
     /// Exactly `max_new` tokens, whatever the model says.
     pub ignore_eos: bool,
-    /// Of an input in text.
     pub prefix: Prefix,
 }
 

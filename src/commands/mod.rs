@@ -1,3 +1,4 @@
 //! Commands with their arguments, one file each.
 
+pub mod bench;
 pub mod watch;

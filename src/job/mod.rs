@@ -2,11 +2,13 @@
 //! It owns the words of the job file and must not know how anything is run.
 //!
 //! `read` turns TOML into these types, `data` the words of a task for its files, `prompt` those parts of it that concern
-//! what a model sees, `metric` and `scoring` those about judging, `measure` those about sampling, power and limits,
-//! `gate` those about regressions, `suite` scores over several tasks, `watch` following a training run; `toml` is the table reader that remembers lines.
+//! what a model sees, `load` those about how much is asked at a time, `metric` and `scoring` those about judging,
+//! `measure` those about sampling, power and limits, `gate` those about regressions, `suite` scores over several tasks,
+//! `watch` following a training run; `toml` is the table reader that remembers lines.
 
 mod data;
 mod gate;
+mod load;
 mod measure;
 mod metric;
 mod prompt;
@@ -17,6 +19,7 @@ mod toml;
 pub mod watch;
 
 pub use gate::Gate;
+pub use load::{Latency, Load, Rate};
 pub use measure::{Cooldown, Limits, Measure, Power, PowerSource};
 pub use metric::Metric;
 pub use scoring::{Compat, Scoring, Tolerance};
@@ -140,6 +143,8 @@ pub struct Task {
     pub scenario: Scenario,
     /// `offline`: how many requests run together; `None`: as many as pay.
     pub batch: Option<u32>,
+    /// Under `server` and `multi-stream`.
+    pub load: Option<Load>,
     pub shots: Option<Shots>,
     pub prompt: PromptSpec,
     pub metrics: Vec<Metric>,
@@ -231,12 +236,20 @@ pub enum Scenario {
     SingleStream,
     /// All at once: throughput. Prompts that begin alike share that part, and a backend may run several together.
     Offline,
+    /// At random times: latency under load.
+    Server,
+    /// Several at a time, the next when all are answered.
+    MultiStream,
 }
 
 impl Scenario {
     /// All of them by their words.
-    pub const ALL: &'static [(&'static str, Scenario)] =
-        &[("single-stream", Scenario::SingleStream), ("offline", Scenario::Offline)];
+    pub const ALL: &'static [(&'static str, Scenario)] = &[
+        ("single-stream", Scenario::SingleStream),
+        ("offline", Scenario::Offline),
+        ("server", Scenario::Server),
+        ("multi-stream", Scenario::MultiStream),
+    ];
 
     /// Its word in the job file.
     pub fn name(self) -> &'static str {

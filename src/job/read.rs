@@ -3,6 +3,7 @@
 
 use super::data::{self, Files};
 use super::gate;
+use super::load;
 use super::measure;
 use super::prompt::{self, OPTIONS};
 use super::scoring;
@@ -55,7 +56,7 @@ fn read(source: &Source, absolute: &Path) -> Option<Job> {
         }
     }
     for value in named(&mut root, "task", "add a [[task]] with name, dataset and method") {
-        if let Some(task) = value.table("[[task]]").and_then(|t| task(source, t, folder)) {
+        for task in value.table("[[task]]").map_or(Vec::new(), |t| tasks(source, t, folder)) {
             if job.tasks.iter().any(|t| t.name == task.name) {
                 value.problem(format!("two tasks are called \"{}\"", task.name), "give each its own name");
             }
@@ -284,6 +285,16 @@ impl MethodWord {
         &[("choice", MethodWord::Choice), ("generate", MethodWord::Generate), ("perplexity", MethodWord::Perplexity)];
 }
 
+/// The task of a table; one for each value where its load is swept.
+fn tasks(source: &Source, mut table: Table, folder: &Path) -> Vec<Task> {
+    let keys = load::Keys::take(&mut table);
+    let place = table.offset();
+    let Some(task) = task(source, table, folder) else { return Vec::new() };
+    let loads = keys.read(task.scenario, &task.method, &|what, todo| source.problem(place, what, todo));
+    let one = |(suffix, load): (String, Option<Load>)| Task { name: task.name.clone() + &suffix, load, ..task.clone() };
+    loads.into_iter().map(one).collect()
+}
+
 fn task(source: &Source, mut table: Table, folder: &Path) -> Option<Task> {
     let line = source.line(table.offset());
     let name = table.need("name", "name the task").and_then(|v| v.name().filter(|n| file_name(&v, n)));
@@ -375,6 +386,7 @@ fn task(source: &Source, mut table: Table, folder: &Path) -> Option<Task> {
         method,
         scenario: scenario?,
         batch: batch.and_then(together),
+        load: None,
         shots,
         prompt,
         metrics,

@@ -26,6 +26,11 @@ pub fn rss_peak_mib(proc_root: &Path, pid: u32) -> Option<f64> {
     status_mib(proc_root, pid, "VmHWM:")
 }
 
+/// Lets [`rss_peak_mib`] begin anew, where the kernel allows it (`5` to `/proc/<pid>/clear_refs`, Linux 4.0 and later).
+pub fn reset_rss_peak(proc_root: &Path, pid: u32) {
+    let _ = std::fs::write(proc_root.join(pid.to_string()).join("clear_refs"), "5");
+}
+
 /// What `/proc/<pid>/status` tells behind `key` in kB, in MiB.
 pub fn status_mib(proc_root: &Path, pid: u32, key: &str) -> Option<f64> {
     kib(&text(proc_root.join(pid.to_string()).join("status")), key).map(|kib| kib / 1024.0)

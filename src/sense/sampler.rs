@@ -2,9 +2,7 @@
 //! the looks are used for.
 
 use super::tick::Tick;
-use crate::clock::{now_ns, wall_ns};
-use rustix::io::Errno;
-use rustix::thread::{ClockId, Timespec, clock_nanosleep_absolute};
+use crate::clock::{now_ns, sleep_until, wall_ns};
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, mpsc};
@@ -74,10 +72,4 @@ impl Drop for Sampler {
             let _ = thread.join();
         }
     }
-}
-
-/// Sleeps until CLOCK_MONOTONIC says so.
-fn sleep_until(ns: u64) {
-    let until = Timespec { tv_sec: (ns / 1_000_000_000) as i64, tv_nsec: (ns % 1_000_000_000) as _ };
-    while clock_nanosleep_absolute(ClockId::Monotonic, &until) == Err(Errno::INTR) {}
 }

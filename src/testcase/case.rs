@@ -125,6 +125,7 @@ pub fn run(
     if let Some(sustained) = &answers.sustained {
         context.journal.sustained(id, sustained)?;
     }
+    context.journal.load(id, &answers.load.trials)?;
     Ok((row, measured.opened))
 }
 
@@ -219,19 +220,23 @@ fn status_of(end: Option<End>, answers: &Answers, oom_killed: bool) -> (Status, 
         Some(End::Interrupted(why)) => (Status::Interrupted, why.to_owned()),
         Some(End::Dataset(problem)) => (Status::Failed, format!("the dataset changed while it was read: {problem}")),
         Some(End::Journal(e)) => (Status::Failed, e.to_string()),
-        Some(End::Host(error)) => {
-            let status = match &error {
-                HostError::Failed(f) if f.kind == FailureKind::OutOfMemory => Status::OutOfMemory,
-                HostError::Failed(f) if f.kind == FailureKind::Unsupported => Status::Unsupported,
-                HostError::Failed(_) | HostError::Violation(_) | HostError::Start(_) => Status::Failed,
-                HostError::Timeout { .. } => Status::Timeout,
-                HostError::Died { killed: true, .. } if oom_killed => {
-                    let reason = format!("the kernel killed the host for want of memory ({error})");
-                    return (Status::OutOfMemory, reason);
-                }
-                HostError::Died { .. } => Status::Crashed,
-            };
-            (status, error.to_string())
-        }
+        Some(End::Host(error)) => status_of_host(&error, oom_killed),
     }
+}
+
+/// What becomes of work that a host did not finish; `oom_killed`: the kernel has killed some process for want of memory
+/// meanwhile.
+pub fn status_of_host(error: &HostError, oom_killed: bool) -> (Status, String) {
+    let status = match error {
+        HostError::Failed(f) if f.kind == FailureKind::OutOfMemory => Status::OutOfMemory,
+        HostError::Failed(f) if f.kind == FailureKind::Unsupported => Status::Unsupported,
+        HostError::Failed(_) | HostError::Violation(_) | HostError::Start(_) => Status::Failed,
+        HostError::Timeout { .. } => Status::Timeout,
+        HostError::Died { killed: true, .. } if oom_killed => {
+            let reason = format!("the kernel killed the host for want of memory ({error})");
+            return (Status::OutOfMemory, reason);
+        }
+        HostError::Died { .. } => Status::Crashed,
+    };
+    (status, error.to_string())
 }

@@ -1,9 +1,11 @@
 //! From what a case measured to the columns of its row. It must not know how anything was measured.
 
+use super::load::holds;
 use super::passes::Answers;
 use super::telemetry::Eyes;
+use super::timing;
 use crate::backend::wire::Opened;
-use crate::job::{Measure, Method, Metric, Scenario, Task};
+use crate::job::{Load, Measure, Method, Metric, Scenario, Task};
 use crate::results::CaseRow;
 use crate::sense::bandwidth::Once;
 use crate::sense::energy::{Share, uncertainty};
@@ -29,9 +31,27 @@ pub fn answers(row: &mut CaseRow, answers: &mut Answers, task: &Task) {
         let tokens = answers.output_tokens;
         row.set_number("output_tok_s", (tokens > 0).then(|| tokens as f64 / seconds), 2);
     }
+    if let Some(load) = &task.load {
+        loaded(row, answers, load);
+    }
     if let Some((first, last)) = answers.sustained.as_ref().and_then(|s| s.first_and_last()) {
         row.set_number("sustained_first", Some(first), 3);
         row.set_number("sustained_last", Some(last), 3);
+    }
+}
+
+/// The columns about load.
+fn loaded(row: &mut CaseRow, answers: &mut Answers, load: &Load) {
+    row.set("concurrency", load.concurrency.to_string());
+    row.set_number("rate_s", answers.load.rate_s, 4);
+    if answers.records == 0 {
+        return;
+    }
+    answers.timings.fill_queue(row);
+    timing::fill(row, "query", &mut answers.load.queries);
+    let failed = answers.load.trials.iter().filter(|t| t.pass > 0).map(|t| t.failed).sum();
+    if let Some(held) = holds(&load.limits, &answers.timings.latencies(load.limits.percentile), failed) {
+        row.set("within_limits", if held { "yes" } else { "no" });
     }
 }
 
@@ -59,11 +79,17 @@ pub fn quality(row: &mut CaseRow, tally: &Tally, task: &Task) {
 pub fn opened(row: &mut CaseRow, opened: &Opened, answers: &Answers, bandwidth: &mut Once) {
     row.set_number("load_ms", Some(opened.load_ns as f64 / 1e6), 3);
     let (speed, depth) = (answers.timings.decode_tok_s(), answers.timings.mean_depth());
-    if let (Some(speed), Some(depth), true) = (speed, depth, opened.weights_bytes > 0) {
-        let kv = opened.kv_bytes as f64 * depth / f64::from(opened.n_ctx.max(1));
-        let bytes_s = (opened.weights_bytes as f64 + kv) * speed;
-        row.set_number("bandwidth_util", bandwidth.need().map(|b| bytes_s / b), 4);
+    row.set_number("bandwidth_util", bandwidth_util(opened, speed, depth, bandwidth), 4);
+}
+
+/// Share of the memory's bandwidth that decoding takes, at `speed` tokens/s behind `depth` tokens.
+pub fn bandwidth_util(opened: &Opened, speed: Option<f64>, depth: Option<f64>, bandwidth: &mut Once) -> Option<f64> {
+    let (speed, depth) = (speed?, depth?);
+    if opened.weights_bytes == 0 {
+        return None;
     }
+    let kv = opened.kv_bytes as f64 * depth / f64::from(opened.n_ctx.max(1));
+    Some((opened.weights_bytes as f64 + kv) * speed / bandwidth.need()?)
 }
 
 /// Memory, processor, heat and energy.
@@ -75,11 +101,8 @@ pub fn telemetry(row: &mut CaseRow, eyes: &Eyes, answers: &Answers, method: &Met
     row.set_number("temp_c_max", watch.temp_c_max, 1);
     row.set_number("freq_mhz_min", watch.freq_mhz_min.map(f64::from), 0);
     let Some(rail) = eyes.main_rail() else { return };
-    let timed = watch.energy(rail, &Phase::TIMED);
     row.set("energy_rail", watch.rails()[rail].name.as_str());
-    if timed.readings == 0 || timed.covered_s < COVERED * answers.timed.as_secs_f64() {
-        return;
-    }
+    let Some(timed) = timed_energy(eyes, rail, answers.timed.as_secs_f64()) else { return };
     let idle_w = mean(&watch.energy(rail, &[Phase::Idle])).filter(|(_, s)| *s >= IDLE_S).map(|(w, _)| w);
     let per = |n: u64| (n > 0).then(|| timed.joules / n as f64);
     let kind = watch.rails()[rail].kind;
@@ -105,27 +128,37 @@ pub fn telemetry(row: &mut CaseRow, eyes: &Eyes, answers: &Answers, method: &Met
     }
 }
 
+/// What `rail` shows of the timed work, if its readings cover `timed_s` of it.
+pub fn timed_energy(eyes: &Eyes, rail: usize, timed_s: f64) -> Option<Share> {
+    let timed = eyes.watch.energy(rail, &Phase::TIMED);
+    (timed.readings > 0 && timed.covered_s >= COVERED * timed_s).then_some(timed)
+}
+
 /// Mean power of a share and the seconds that it is over.
 fn mean(share: &Share) -> Option<(f64, f64)> {
     (share.covered_s > 0.0).then(|| (share.joules / share.covered_s, share.covered_s))
 }
 
-/// Whether the row's speed and energy can be taken for the board's, with the reasons.
-pub fn judge(row: &mut CaseRow, eyes: &Eyes, answers: &Answers, hot_start_c: Option<f64>, measure: &Measure) {
-    let rail = eyes.main_rail();
+/// What was seen of timed work: the speed of each pass, its length, and how many calls it was.
+pub fn evidence(eyes: &Eyes, passes: &[f64], timed_s: f64, records: u64) -> Evidence {
     let mut evidence = Evidence {
-        passes: answers.speeds.clone(),
-        timed_s: answers.timed.as_secs_f64(),
-        records: answers.records,
-        hot_start_c,
-        makes_room: measure.makes_room,
-        energy: rail.map(|rail| {
+        passes: passes.to_vec(),
+        timed_s,
+        records,
+        energy: eyes.main_rail().map(|rail| {
             let share = eyes.watch.energy(rail, &Phase::TIMED);
             (share.readings, share.covered_s)
         }),
         ..eyes.watch.evidence()
     };
-    evidence.silent.extend(eyes.lost_rail(answers.timed.as_secs_f64()));
+    evidence.silent.extend(eyes.lost_rail(timed_s));
+    evidence
+}
+
+/// Whether the row's speed and energy can be taken for the board's, with the reasons.
+pub fn judge(row: &mut CaseRow, eyes: &Eyes, answers: &Answers, hot_start_c: Option<f64>, measure: &Measure) {
+    let seen = evidence(eyes, &answers.speeds, answers.timed.as_secs_f64(), answers.records);
+    let evidence = Evidence { hot_start_c, makes_room: measure.makes_room, ..seen };
     let (valid, findings) = verdict(&evidence, &measure.limits);
     let mut codes: Vec<&str> = findings.iter().map(|f| f.code).collect();
     codes.dedup();

@@ -1,11 +1,12 @@
 //! The run folder while it grows: samples and predictions appended record by record, case rows when they are
 //! complete, the manifest at both ends. It owns durability; it must not know how anything is measured.
 
+use super::load::Trial;
 use super::lock::shortage;
 use super::sustained::Sustained;
 use crate::results::{
-    CASES, CaseRow, MANIFEST, PREDICTIONS, SAMPLE_COLUMNS, SAMPLES, SUBJECTS, SUSTAINED, SUSTAINED_COLUMNS, TELEMETRY,
-    case_columns, subject_columns,
+    CASES, CaseRow, LOAD, LOAD_COLUMNS, MANIFEST, PREDICTIONS, SAMPLE_COLUMNS, SAMPLES, SUBJECTS, SUSTAINED,
+    SUSTAINED_COLUMNS, TELEMETRY, case_columns, subject_columns,
 };
 use crate::testenv::metric::Language;
 use serde::Serialize;
@@ -115,6 +116,7 @@ pub struct Journal {
     telemetry: Appender,
     sustained: Option<Appender>,
     subjects: Option<Appender>,
+    load: Option<Appender>,
     subject_columns: Vec<&'static str>,
     cases: Appender,
     synced: Instant,
@@ -134,6 +136,7 @@ impl Journal {
             cases: open(CASES, &csv_line(case_columns.iter().copied()))?,
             sustained: None,
             subjects: None,
+            load: None,
             subject_columns,
             folder: folder.to_path_buf(),
             case_columns,
@@ -172,16 +175,15 @@ impl Journal {
     /// One row of telemetry.csv, its fields as they are written.
     pub fn telemetry(&mut self, fields: &[String]) -> Result<()> {
         let line = csv_line(fields.iter().map(String::as_str));
-        self.telemetry.write(|out| out.write_all(&line))
+        self.telemetry.write(|out| out.write_all(&line))?;
+        // Rows of records wait for nothing but this while a case waits.
+        self.sync_if_due()
     }
 
     /// The windows of a sustained case; the file is there only when a job has one.
     pub fn sustained(&mut self, case: &str, sustained: &Sustained) -> Result<()> {
         let number = |v: Option<f64>, decimals: usize| v.map_or(String::new(), |v| format!("{v:.decimals$}"));
-        let mut file = match self.sustained.take() {
-            Some(file) => file,
-            None => Appender::open(self.folder.join(SUSTAINED), &csv_line(SUSTAINED_COLUMNS.iter().copied()))?,
-        };
+        let file = table(&mut self.sustained, &self.folder, SUSTAINED, SUSTAINED_COLUMNS)?;
         for (i, window) in sustained.windows.iter().enumerate() {
             let fields = [
                 case.to_owned(),
@@ -196,9 +198,35 @@ impl Journal {
             ];
             file.write(|out| out.write_all(&csv_line(fields.iter().map(String::as_str))))?;
         }
-        file.sync()?;
-        self.sustained = Some(file);
-        Ok(())
+        file.sync()
+    }
+
+    /// The passes of a case under load; the file is there only when a job has one.
+    pub fn load(&mut self, case: &str, trials: &[Trial]) -> Result<()> {
+        if trials.is_empty() {
+            return Ok(());
+        }
+        let number = |v: Option<f64>, decimals: usize| v.map_or(String::new(), |v| format!("{v:.decimals$}"));
+        let file = table(&mut self.load, &self.folder, LOAD, LOAD_COLUMNS)?;
+        for trial in trials {
+            let at = &trial.latencies;
+            let fields = [
+                case.to_owned(),
+                trial.pass.to_string(),
+                trial.concurrency.to_string(),
+                number(trial.rate_s, 4),
+                trial.records.to_string(),
+                trial.failed.to_string(),
+                number(Some(trial.records_s), 3),
+                number(at.queue_ms, 3),
+                number(at.ttft_ms, 3),
+                number(at.itl_ms, 3),
+                number(at.e2e_ms, 3),
+                trial.held.map_or("", |held| if held { "yes" } else { "no" }).to_owned(),
+            ];
+            file.write(|out| out.write_all(&csv_line(fields.iter().map(String::as_str))))?;
+        }
+        file.sync()
     }
 
     /// The rows of a case by subject; the file is there only when records have subjects.
@@ -206,17 +234,12 @@ impl Journal {
         if rows.is_empty() {
             return Ok(());
         }
-        let mut file = match self.subjects.take() {
-            Some(file) => file,
-            None => Appender::open(self.folder.join(SUBJECTS), &csv_line(self.subject_columns.iter().copied()))?,
-        };
+        let file = table(&mut self.subjects, &self.folder, SUBJECTS, &self.subject_columns)?;
         for row in rows {
             let line = csv_line(row.fields(&self.subject_columns));
             file.write(|out| out.write_all(&line))?;
         }
-        file.sync()?;
-        self.subjects = Some(file);
-        Ok(())
+        file.sync()
     }
 
     /// A case is complete: everything of it is on disk before its row is.
@@ -243,6 +266,14 @@ impl Journal {
         self.predictions.sync()?;
         self.telemetry.sync()?;
         self.cases.sync()
+    }
+}
+
+/// A file that is opened when there is something to write into it.
+fn table<'a>(slot: &'a mut Option<Appender>, folder: &Path, name: &str, columns: &[&str]) -> Result<&'a mut Appender> {
+    match slot {
+        Some(file) => Ok(file),
+        None => Ok(slot.insert(Appender::open(folder.join(name), &csv_line(columns.iter().copied()))?)),
     }
 }
 

@@ -3,9 +3,10 @@
 //! (`case`, `figures`, `journal`), all of it (`run`).
 
 mod ask;
-mod case;
-mod figures;
+pub(crate) mod case;
+pub(crate) mod figures;
 mod journal;
+mod load;
 pub mod lock;
 mod manifest;
 mod offline;
@@ -13,14 +14,14 @@ mod passes;
 pub mod plan;
 mod prefixes;
 mod prepare;
-mod progress;
+pub(crate) mod progress;
 mod resume;
 pub mod run;
 mod scenario;
 pub mod show;
-mod stats;
+pub(crate) mod stats;
 mod subjects;
 mod sustained;
-mod telemetry;
-mod timing;
+pub(crate) mod telemetry;
+pub(crate) mod timing;
 mod watch;

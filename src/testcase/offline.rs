@@ -3,7 +3,7 @@
 //! one after the other with a hint, and where the backend runs several together, all in one call. Results are written
 //! in the order of the dataset. It must not know how an answer is judged.
 
-use super::ask::{Answer, Seen, need, not_rendered};
+use super::ask::{Answer, Asker, Seen, need, not_rendered};
 use super::case::End;
 use super::passes::{Pass, Passes};
 use super::prefixes::groups;
@@ -19,8 +19,8 @@ const RECORDS: usize = 256;
 /// … and bytes of their prompts.
 const BYTES: usize = 4 << 20;
 
-/// A record of a window.
-struct Waiting {
+/// A record that has arrived, or will.
+pub(super) struct Waiting {
     record: Kept,
     id: String,
     subject: String,
@@ -28,9 +28,23 @@ struct Waiting {
     /// Taken when it is asked.
     seen: Result<Seen, String>,
     answer: Option<Result<Answer, String>>,
+    /// CLOCK_MONOTONIC when it arrives, ns.
+    pub(super) arrival_ns: u64,
 }
 
 impl Waiting {
+    pub(super) fn new(asker: &Asker, item: &Item, arrival_ns: u64) -> Waiting {
+        Waiting {
+            record: Kept::new(item.record),
+            id: item.id.clone(),
+            subject: item.subject.to_owned(),
+            gold: asker.gold(item.record),
+            seen: asker.seen(item).map_err(|e| not_rendered(&e)),
+            answer: None,
+            arrival_ns,
+        }
+    }
+
     fn text(&self) -> &str {
         self.seen.as_ref().map_or("", |seen| &seen.text)
     }
@@ -47,14 +61,7 @@ impl Passes<'_, '_> {
         let mut window: Vec<Waiting> = Vec::new();
         let (mut left, mut bytes) = (pass.at_most, 0);
         let flow = single_stream(task, asked, need(&task.method), |item| {
-            let waiting = Waiting {
-                record: Kept::new(item.record),
-                id: item.id.clone(),
-                subject: item.subject.to_owned(),
-                gold: self.asker.gold(item.record),
-                seen: self.asker.seen(item).map_err(|e| not_rendered(&e)),
-                answer: None,
-            };
+            let waiting = Waiting::new(self.asker, item, pass.start_ns);
             bytes += waiting.text().len();
             window.push(waiting);
             left -= 1;
@@ -76,16 +83,28 @@ impl Passes<'_, '_> {
     /// Asks all of a window, and writes what came of it, also when that ends early; the window is empty then.
     fn window(&mut self, pass: &Pass, window: &mut Vec<Waiting>) -> Result<(), End> {
         let end = self.ask_window(pass, window);
+        self.write(pass, window, |_| ())?;
+        end
+    }
+
+    /// Writes the answers of `window`, shows each to `see`, and empties it.
+    pub(super) fn write(
+        &mut self,
+        pass: &Pass,
+        window: &mut Vec<Waiting>,
+        mut see: impl FnMut(&Result<Answer, String>),
+    ) -> Result<(), End> {
         for mut waiting in window.drain(..) {
             let Some(mut answer) = waiting.answer.take() else { continue };
             if let Ok(answer) = &mut answer {
-                answer.sample.queue_ns = answer.sample.start_ns.saturating_sub(pass.start_ns);
+                answer.sample.queue_ns = answer.sample.start_ns.saturating_sub(waiting.arrival_ns);
             }
+            see(&answer);
             let record = waiting.record.record();
             let item = Item { record: &record, id: waiting.id, subject: &waiting.subject };
             self.note(pass, &item, &waiting.gold, &answer)?;
         }
-        end
+        Ok(())
     }
 
     fn ask_window(&mut self, pass: &Pass, window: &mut [Waiting]) -> Result<(), End> {
@@ -101,7 +120,17 @@ impl Passes<'_, '_> {
         if self.asker.runs_together() {
             return self.together(pass, window, &order);
         }
-        for (i, prefix) in order {
+        self.one_by_one(pass, window, &order)
+    }
+
+    /// Each in a call of its own.
+    pub(super) fn one_by_one(
+        &mut self,
+        pass: &Pass,
+        window: &mut [Waiting],
+        order: &[(usize, Prefix)],
+    ) -> Result<(), End> {
+        for &(i, prefix) in order {
             let seen = window[i].take_seen();
             let waiting = &mut window[i];
             let record = waiting.record.record();
@@ -112,7 +141,12 @@ impl Passes<'_, '_> {
     }
 
     /// All in one call of the backend. Of a request's own prefill nothing is known then.
-    fn together(&mut self, pass: &Pass, window: &mut [Waiting], order: &[(usize, Prefix)]) -> Result<(), End> {
+    pub(super) fn together(
+        &mut self,
+        pass: &Pass,
+        window: &mut [Waiting],
+        order: &[(usize, Prefix)],
+    ) -> Result<(), End> {
         self.context.go_on()?;
         let (mut asked, mut prompts) = (Vec::new(), Vec::new());
         for &(i, prefix) in order {

@@ -4,6 +4,7 @@
 use super::ask::{Answer, AskError, Asker, Seen, need, not_rendered};
 use super::case::{Context, End};
 use super::journal::{Journal, JournalError, Prediction, SampleRow};
+use super::load::Loaded;
 use super::scenario::{Item, single_stream};
 use super::subjects::Subjects;
 use super::sustained::Sustained;
@@ -36,6 +37,8 @@ pub struct Answers {
     pub output_tokens: u64,
     /// Prefixes that a backend was told of.
     pub prefixes: u64,
+    /// Under `server` and `multi-stream`.
+    pub load: Loaded,
     /// Has any call been answered since the model was loaded?
     warm: bool,
 }
@@ -77,6 +80,7 @@ impl Passes<'_, '_> {
         for _ in 0..self.context.job.warmup {
             self.pass(0, 1, None)?;
         }
+        self.find_rate()?;
         let Some(length) = self.task.sustained else {
             return (1..=self.context.job.repeat).try_for_each(|number| self.pass(number, u64::MAX, None).map(|_| ()));
         };
@@ -100,11 +104,13 @@ impl Passes<'_, '_> {
         let result = match self.task.scenario {
             Scenario::SingleStream => self.single_stream(&pass),
             Scenario::Offline => self.offline(&pass),
+            Scenario::Server | Scenario::MultiStream => self.load(&pass),
         };
         if !pass.is_warmup() {
             let length = start.elapsed();
             self.answers.timed += length;
-            if !pass.is_over() {
+            // Passes of random arrivals are not of one length.
+            if !pass.is_over() && self.task.scenario != Scenario::Server {
                 self.answers.speeds.push((self.answers.records - records) as f64 / length.as_secs_f64());
             }
             self.eyes.watch.mark(Phase::Between, pass.start_ns, now_ns());

@@ -21,15 +21,17 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// `records` is how many will be asked in all.
-    pub fn new(verbosity: Verbosity, records: u64) -> Progress {
+    /// `number` of `things` will be done in all.
+    pub fn new(verbosity: Verbosity, number: u64, things: &str) -> Progress {
         let terminal = std::io::stderr().is_terminal();
         let target = match verbosity {
             Verbosity::Normal if terminal => ProgressDrawTarget::stderr_with_hz(5),
             _ => ProgressDrawTarget::hidden(),
         };
-        let bar = ProgressBar::with_draw_target(Some(records), target);
-        if let Ok(style) = ProgressStyle::with_template("{msg} [{bar:30}] {pos}/{len} records, {eta} left") {
+        let bar = ProgressBar::with_draw_target(Some(number), target);
+        if let Ok(style) =
+            ProgressStyle::with_template(&format!("{{msg}} [{{bar:30}}] {{pos}}/{{len}} {things}, {{eta}} left"))
+        {
             bar.set_style(style.progress_chars("=> "));
         }
         if terminal {
@@ -51,6 +53,11 @@ impl Progress {
     /// The bar goes on behind so many records, after a case that ended early.
     pub fn jump_to(&self, records: u64) {
         self.bar.set_position(records);
+    }
+
+    /// Lets `write` write to the terminal without the bar in its way.
+    pub fn aside<R>(&self, write: impl FnOnce() -> R) -> R {
+        self.bar.suspend(write)
     }
 
     /// A line that stays.

@@ -6,7 +6,7 @@
 
 use super::journal::JournalError;
 use super::manifest::Manifest;
-use crate::results::{CASES, CaseRow, MANIFEST, PREDICTIONS, SAMPLES, SUBJECTS, SUSTAINED, Status, TELEMETRY};
+use crate::results::{CASES, CaseRow, LOAD, MANIFEST, PREDICTIONS, SAMPLES, SUBJECTS, SUSTAINED, Status, TELEMETRY};
 use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader};
@@ -59,7 +59,7 @@ pub fn same(folder: &Path, now: &Manifest) -> Result<Manifest, ResumeError> {
 pub fn cut(folder: &Path) -> Result<Vec<CaseRow>, ResumeError> {
     let rows = complete_cases(&folder.join(CASES))?;
     let done: BTreeSet<&str> = rows.iter().map(|r| r.get("case")).collect();
-    for name in [SAMPLES, TELEMETRY, SUSTAINED, SUBJECTS] {
+    for name in [SAMPLES, TELEMETRY, SUSTAINED, SUBJECTS, LOAD] {
         let path = folder.join(name);
         if path.exists() {
             let end = csv_end(&path, |case| done.contains(case)).map_err(at(&path))?;

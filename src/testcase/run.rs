@@ -123,7 +123,7 @@ pub fn run(plan: &Plan, folder: &Path, verbosity: Verbosity, resume: bool) -> Re
         (0, _) => None,
         _ => Some("stopped by the user"),
     };
-    let progress = Progress::new(verbosity, plan.total_records());
+    let progress = Progress::new(verbosity, plan.total_records(), "records");
     let mut bandwidth = Once::default();
     let mut records = 0;
     for (number, &case) in plan.cases.iter().enumerate() {

@@ -2,7 +2,7 @@
 //! written as rows of telemetry.csv. It must not know what a call is or how a board is read.
 
 use super::case::Context;
-use super::journal::{Journal, JournalError};
+use super::journal::JournalError;
 use super::watch::{Since, Watch, hottest, working_cluster};
 use crate::backend::wire::PowerReading;
 use crate::job::{Measure, PowerSource};
@@ -80,7 +80,7 @@ pub struct Eyes {
 impl Eyes {
     /// Takes in what was seen since the last call, and writes what has a known phase by now.
     pub fn pump(&mut self, context: &mut Context, plugin: Vec<PowerReading>) -> Result<(), JournalError> {
-        context.telemetry.pump(self, plugin, context.journal)
+        context.telemetry.pump(self, plugin, |row| context.journal.telemetry(row))
     }
 
     /// The name of the case.
@@ -179,7 +179,14 @@ impl Telemetry {
         if self.off { 0 } else { self.hz }
     }
 
-    fn pump(&mut self, eyes: &mut Eyes, plugin: Vec<PowerReading>, journal: &mut Journal) -> Result<(), JournalError> {
+    /// Takes in what was seen since the last call and the backend's own readings; gives each look whose phase is known by now
+    /// to `row`, as a row of telemetry.csv.
+    pub fn pump<E>(
+        &mut self,
+        eyes: &mut Eyes,
+        plugin: Vec<PowerReading>,
+        mut row: impl FnMut(&[String]) -> Result<(), E>,
+    ) -> Result<(), E> {
         for tick in self.sampler.take() {
             eyes.watch.tick(tick);
         }
@@ -207,9 +214,8 @@ impl Telemetry {
             latest: &mut self.latest,
             readings: &mut self.readings,
         };
-        eyes.watch.settle(|before, tick, phase, since| {
-            journal.telemetry(&writer.row(before, tick, phase, since, eyes.plugin, &names))
-        })
+        eyes.watch
+            .settle(|before, tick, phase, since| row(&writer.row(before, tick, phase, since, eyes.plugin, &names)))
     }
 }
 

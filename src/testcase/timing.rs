@@ -97,9 +97,20 @@ fn ms(ns: u64) -> f64 {
     ns as f64 / 1e6
 }
 
+/// Latencies at one percentile, ms.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Latencies {
+    pub queue_ms: Option<f64>,
+    pub ttft_ms: Option<f64>,
+    /// Over all gaps between tokens.
+    pub itl_ms: Option<f64>,
+    pub e2e_ms: Option<f64>,
+}
+
 /// Sums and distributions over the timed samples of a case.
 #[derive(Debug, Default)]
 pub struct Timings {
+    queue: Distribution,
     ttft: Distribution,
     itl: Distribution,
     e2e: Distribution,
@@ -118,6 +129,7 @@ impl Timings {
         if let Some(ttft) = sample.ttft_ms() {
             self.ttft.add(ttft);
         }
+        self.queue.add(sample.queue_ms());
         self.e2e.add(sample.e2e_ms());
         sample.gaps_ns.iter().for_each(|&gap| self.itl.add(ms(gap)));
         if let Some(prefill) = sample.prefill_ns {
@@ -131,6 +143,22 @@ impl Timings {
             self.output_tokens += u64::from(n);
             self.e2e_ns += last;
         }
+    }
+
+    /// Latencies that `percentile` % of all keep to.
+    pub fn latencies(&mut self, percentile: f64) -> Latencies {
+        let at = |distribution: &mut Distribution| distribution.percentiles([percentile])[0];
+        Latencies {
+            queue_ms: at(&mut self.queue),
+            ttft_ms: at(&mut self.ttft),
+            itl_ms: at(&mut self.itl),
+            e2e_ms: at(&mut self.e2e),
+        }
+    }
+
+    /// Fills the columns about waiting.
+    pub fn fill_queue(&mut self, row: &mut CaseRow) {
+        fill(row, "queue", &mut self.queue);
     }
 
     /// New tokens of all timed calls.
@@ -151,14 +179,19 @@ impl Timings {
     /// Fills the speed and latency columns.
     pub fn fill(&mut self, row: &mut CaseRow) {
         for (name, distribution) in [("ttft", &mut self.ttft), ("itl", &mut self.itl), ("e2e", &mut self.e2e)] {
-            let values = distribution.percentiles([50.0, 95.0, 99.0]);
-            for (p, value) in [50, 95, 99].into_iter().zip(values) {
-                row.set_number(&format!("{name}_ms_p{p}"), value, 3);
-            }
+            fill(row, name, distribution);
         }
         row.set_number("prefill_tok_s", per_second(self.evaluated_tokens, self.prefill_ns), 2);
         row.set_number("decode_tok_s", self.decode_tok_s(), 2);
         row.set_number("output_tok_s", per_second(self.output_tokens, self.e2e_ns), 2);
+    }
+}
+
+/// Sets the columns `<name>_ms_p50`, `_p95` and `_p99`.
+pub fn fill(row: &mut CaseRow, name: &str, distribution: &mut Distribution) {
+    let values = distribution.percentiles([50.0, 95.0, 99.0]);
+    for (p, value) in [50, 95, 99].into_iter().zip(values) {
+        row.set_number(&format!("{name}_ms_p{p}"), value, 3);
     }
 }
 

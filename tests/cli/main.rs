@@ -1,5 +1,6 @@
 //! The binary as a user sees it: files in, files and words and an exit code out.
 
+mod bench;
 mod board;
 mod check;
 mod common;
@@ -23,6 +24,7 @@ mod real;
 mod resume;
 mod run;
 mod scoring;
+mod server;
 mod subjects;
 mod telemetry;
 mod verbatim;
