@@ -1,6 +1,6 @@
 //! Test cases: what a job comes to (`plan`), and running it: hosts started, records asked (`ask`, `scenario`),
 //! timings summed (`timing`, `stats`), the board watched meanwhile (`telemetry`, `watch`), rows and samples written
-//! (`case`, `figures`, `journal`), all of it (`run`).
+//! (`case`, `figures`, `journal`, `trace`), all of it (`run`).
 
 mod ask;
 mod case;
@@ -23,4 +23,5 @@ mod subjects;
 mod sustained;
 mod telemetry;
 mod timing;
+mod trace;
 mod watch;

@@ -208,7 +208,11 @@ impl Telemetry {
             readings: &mut self.readings,
         };
         eyes.watch.settle(|before, tick, phase, since| {
-            journal.telemetry(&writer.row(before, tick, phase, since, eyes.plugin, &names))
+            let row = writer.row(before, tick, phase, since, eyes.plugin, &names);
+            if let Some(trace) = journal.trace() {
+                trace.look(tick.at_ns, COLUMNS.iter().copied().zip(&row))?;
+            }
+            journal.telemetry(&row)
         })
     }
 }

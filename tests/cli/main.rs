@@ -5,12 +5,14 @@ mod check;
 mod common;
 mod compare;
 mod conform;
+mod disk;
 mod faults;
 mod hosts;
 mod import;
 #[cfg(feature = "llama")]
 mod llama;
 mod methods;
+mod nightly;
 mod offline;
 #[cfg(feature = "llama")]
 mod ort;
@@ -24,4 +26,5 @@ mod run;
 mod scoring;
 mod subjects;
 mod telemetry;
+mod trace;
 mod watch;
