@@ -277,7 +277,7 @@ mod tests {
         let mut trace = Trace::open(&path, "a \"job\"").unwrap();
         let start = trace.start_ns;
         let row = SampleRow { case: "a/t", id: "q1", ..SampleRow::default() };
-        for at in [2000, 2500, 3000, 1000] {
+        for at in [12000, 12500, 13000, 11000] {
             trace.call(&row, Some(&call(start + at))).unwrap();
         }
         trace.finish().unwrap();
