@@ -10,15 +10,16 @@ use edgebench::fit;
 use edgebench::job::Gate;
 use edgebench::probe;
 use edgebench::problem::Problem;
+use edgebench::results::write_whole;
 use edgebench::sense::{bandwidth, sensors};
 use edgebench::story::run_folder::Run;
-use edgebench::story::{boards, compare, rank, suite, table};
+use edgebench::story::{boards, compare, prom, rank, suite, table};
 use edgebench::testcase::plan::Plan;
 use edgebench::testcase::run::{self, RunError, Verbosity};
 use edgebench::testcase::show;
 use edgebench::testenv::import;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -81,6 +82,12 @@ struct RunJob {
     /// exit 1 also when a row is not valid: throttled, disturbed, swapped …
     #[argh(switch)]
     strict: bool,
+    /// write trace.json too: each call and token, with memory, clock, heat and power; open it in ui.perfetto.dev
+    #[argh(switch)]
+    trace: bool,
+    /// write the figures for Prometheus' textfile collector, when the run has come to its end
+    #[argh(option, arg_name = "file")]
+    prom: Option<PathBuf>,
     /// say nothing but errors and the leaderboard
     #[argh(switch, short = 'q')]
     quiet: bool,
@@ -197,6 +204,9 @@ struct Compare {
     /// text (default), md, json or junit
     #[argh(option, default = "String::from(\"text\")")]
     format: String,
+    /// write the answer for Prometheus' textfile collector
+    #[argh(option, arg_name = "file")]
+    prom: Option<PathBuf>,
 }
 
 #[derive(FromArgs)]
@@ -433,6 +443,7 @@ fn compare_runs(arguments: &Compare) -> u8 {
         Ok(comparison) => {
             println!("{}", compare::print(&comparison, format));
             match () {
+                () if !write_prom(arguments.prom.as_deref(), || Ok(prom::of_comparison(&comparison, &new))) => MACHINE,
                 () if !comparison.not_comparable.is_empty() => REFUSED,
                 () if comparison.regressed() => FAILED,
                 () => OK,
@@ -498,7 +509,8 @@ fn run_job(arguments: &RunJob) -> u8 {
     let unfinished = || if arguments.resume { run::unfinished(&plan.job.name) } else { None };
     let folder = arguments.out.clone().or_else(unfinished).unwrap_or_else(|| run::default_folder(&plan.job.name));
     let verbosity = if arguments.quiet { Verbosity::Quiet } else { Verbosity::Normal };
-    let outcome = match run::run(&plan, &folder, verbosity, arguments.resume) {
+    let options = run::Options { verbosity, resume: arguments.resume, trace: arguments.trace };
+    let outcome = match run::run(&plan, &folder, options) {
         Ok(outcome) => outcome,
         Err(e @ (RunError::Occupied(_) | RunError::Changed(_))) => {
             eprintln!("edgebench: {e}");
@@ -519,19 +531,30 @@ fn run_job(arguments: &RunJob) -> u8 {
             return MACHINE;
         }
     }
-    eprintln!("results: {}", outcome.folder.display());
+    if !arguments.quiet || arguments.out.is_none() {
+        eprintln!("results: {}", outcome.folder.display());
+    }
     for row in outcome.rows.iter().filter(|r| r.get("status") != "ok") {
         eprintln!("{}: {}: {}", row.get("case"), row.get("status"), row.get("reason"));
     }
     for row in outcome.rows.iter().filter(|r| r.get("status") == "ok" && r.get("valid") == "no") {
         eprintln!("{}: not valid: {}", row.get("case"), row.get("evidence"));
     }
+    let figures = || Run::read(&outcome.folder).map(|run| prom::of_run(&run));
     match outcome.signal {
+        None if !write_prom(arguments.prom.as_deref(), figures) => MACHINE,
         Some(signal) => 128 + signal as u8,
         None if arguments.strict && outcome.any_invalid() => FAILED,
         None if outcome.all_ok() => OK,
         None => FAILED,
     }
+}
+
+/// Writes the file that `--prom` names, if it does. Says why when it cannot.
+fn write_prom(path: Option<&Path>, figures: impl FnOnce() -> Result<String, String>) -> bool {
+    let Some(path) = path else { return true };
+    let write = |text: String| write_whole(path, text.as_bytes()).map_err(|e| format!("{}: {e}", path.display()));
+    figures().and_then(write).map_err(|e| eprintln!("edgebench: {e}")).is_ok()
 }
 
 /// Some case's name, for a message.

@@ -2,6 +2,8 @@
 //! write results and those who read them; it must not know how anything was measured.
 
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Write};
 use std::path::Path;
 
 /// One row per test case: the table that people read.
@@ -20,6 +22,8 @@ pub const LOAD: &str = "load.csv";
 pub const SUBJECTS: &str = "subjects.csv";
 /// One row per suite and object instance.
 pub const SUITES: &str = "suites.csv";
+/// Calls and telemetry for Perfetto, with `run --trace`.
+pub const TRACE: &str = "trace.json";
 /// What was run, on what, and when.
 pub const MANIFEST: &str = "manifest.json";
 
@@ -206,6 +210,18 @@ impl CaseRow {
     pub fn columns(&self) -> impl Iterator<Item = &str> {
         self.values.keys().map(String::as_str)
     }
+}
+
+/// Writes a file whole or not at all: whoever reads it meanwhile sees the one before.
+pub fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut part = path.as_os_str().to_owned();
+    part.push(".part");
+    let whole = File::create(&part).and_then(|mut file| {
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        std::fs::rename(&part, path)
+    });
+    whole.inspect_err(|_| drop(std::fs::remove_file(&part)))
 }
 
 /// The rows of a cases.csv.

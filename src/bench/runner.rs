@@ -243,7 +243,7 @@ impl Runner {
     }
 
     fn pump(&mut self, eyes: &mut Eyes, client: &mut Client) {
-        let Ok(()) = self.telemetry.pump(eyes, client.take_power(), |_| Ok::<(), Infallible>(()));
+        let Ok(()) = self.telemetry.pump(eyes, client.take_power(), |_, _| Ok::<(), Infallible>(()));
     }
 
     /// Memory, processor, heat, energy and the verdict.

@@ -2,8 +2,9 @@
 //! must not know how a checkpoint is judged.
 
 use super::find::Candidate;
+use crate::results::write_whole;
 use serde::{Deserialize, Serialize};
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::path::Path;
 
@@ -96,11 +97,9 @@ pub struct Status<'a> {
 
 /// Writes status.json in one step: a reader sees the old one or the new one.
 pub fn write_status(folder: &Path, status: &Status) -> io::Result<()> {
-    let (path, part) = (folder.join(STATUS), folder.join("status.json.part"));
-    let mut file = File::create(&part)?;
-    serde_json::to_writer_pretty(&mut file, status)?;
-    file.write_all(b"\n")?;
-    fs::rename(part, path)
+    let mut text = serde_json::to_vec_pretty(status)?;
+    text.push(b'\n');
+    write_whole(&folder.join(STATUS), &text)
 }
 
 #[cfg(test)]

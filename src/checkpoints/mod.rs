@@ -201,12 +201,13 @@ fn evaluate(
     plan.job.measure.makes_room = rules.nice > 0 || rules.cpus.is_some();
     plan.until = rules.budget.map(|budget| Instant::now() + budget);
     let verbosity = if request.quiet { Verbosity::Quiet } else { Verbosity::Normal };
-    let outcome = match run::run(&plan, &folder, verbosity, true) {
+    let options = run::Options { verbosity, resume: true, trace: false };
+    let outcome = match run::run(&plan, &folder, options) {
         // Of an earlier state of this checkpoint, or of the job.
         Err(RunError::Changed(_)) => {
             let error = |error| WatchError::Io { path: folder.clone(), error };
             std::fs::remove_dir_all(&folder).map_err(error)?;
-            run::run(&plan, &folder, verbosity, true).map_err(WatchError::Run)?
+            run::run(&plan, &folder, options).map_err(WatchError::Run)?
         }
         other => other.map_err(WatchError::Run)?,
     };

@@ -2,6 +2,7 @@
 
 pub mod boards;
 pub mod compare;
+pub mod prom;
 pub mod rank;
 pub mod run_folder;
 pub mod suite;

@@ -3,7 +3,7 @@
 
 use super::rank::identity;
 use crate::job::{Average, Suite};
-use crate::results::{CaseRow, SUBJECTS, SUITE_COLUMNS, SUITES, Status, read_cases};
+use crate::results::{CaseRow, SUBJECTS, SUITE_COLUMNS, SUITES, Status, read_cases, write_whole};
 use crate::testenv::average::{Part, weighted};
 use std::io;
 use std::path::Path;
@@ -19,12 +19,10 @@ pub fn write(suites: &[Suite], folder: &Path, rows: &[CaseRow]) -> io::Result<Ve
     let subjects = folder.join(SUBJECTS);
     let subjects = if subjects.exists() { read_cases(&subjects).map_err(io::Error::other)? } else { Vec::new() };
     let found = scores(suites, rows, &subjects);
-    let (path, part) = (folder.join(SUITES), folder.join("suites.csv.part"));
-    let mut writer = csv::Writer::from_path(&part)?;
+    let mut writer = csv::Writer::from_writer(Vec::new());
     writer.write_record(SUITE_COLUMNS)?;
     found.iter().try_for_each(|row| writer.write_record(row.fields(SUITE_COLUMNS)))?;
-    writer.into_inner().map_err(csv::IntoInnerError::into_error)?.sync_all()?;
-    std::fs::rename(part, path)?;
+    write_whole(&folder.join(SUITES), &writer.into_inner().map_err(csv::IntoInnerError::into_error)?)?;
     Ok(found)
 }
 

@@ -76,7 +76,7 @@ pub fn run(
     instance: &Instance,
     task: &Task,
 ) -> Result<(CaseRow, Option<Opened>), JournalError> {
-    let start = Instant::now();
+    let (start, start_ns) = (Instant::now(), now_ns());
     let oom_kills = process::oom_kills(context.proc_root);
     let mut measured = Measured::default();
     measured.answers.tally = Tally::new(&task.metrics, &task.scoring);
@@ -126,6 +126,9 @@ pub fn run(
         context.journal.sustained(id, sustained)?;
     }
     context.journal.load(id, &answers.load.trials)?;
+    if let Some(trace) = context.journal.trace() {
+        trace.case(id, start_ns, status.name())?;
+    }
     Ok((row, measured.opened))
 }
 
@@ -161,6 +164,9 @@ fn measure(
     context.telemetry.follow(Some(client.pid()));
     let opened = client.open(open, job.load_timeout);
     eyes.watch.mark(Phase::Load, start_ns, now_ns());
+    if let Some(trace) = context.journal.trace() {
+        trace.phase(Phase::Load.name(), start_ns, now_ns()).map_err(End::Journal)?;
+    }
     let result = match opened {
         Err(e) => Err(End::Host(e)),
         Ok(opened) => {

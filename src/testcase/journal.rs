@@ -4,9 +4,11 @@
 use super::load::Trial;
 use super::lock::shortage;
 use super::sustained::Sustained;
+use super::timing::Sample;
+use super::trace::Trace;
 use crate::results::{
     CASES, CaseRow, LOAD, LOAD_COLUMNS, MANIFEST, PREDICTIONS, SAMPLE_COLUMNS, SAMPLES, SUBJECTS, SUSTAINED,
-    SUSTAINED_COLUMNS, TELEMETRY, case_columns, subject_columns,
+    SUSTAINED_COLUMNS, TELEMETRY, TRACE, case_columns, subject_columns, write_whole,
 };
 use crate::testenv::metric::Language;
 use serde::Serialize;
@@ -77,14 +79,14 @@ pub struct SampleRow<'a> {
 }
 
 /// A file that is appended to.
-struct Appender {
+pub(super) struct Appender {
     path: PathBuf,
     out: BufWriter<File>,
 }
 
 impl Appender {
     /// A new file that begins with `header`, or one that is there and goes on.
-    fn open(path: PathBuf, header: &[u8]) -> Result<Appender> {
+    pub(super) fn open(path: PathBuf, header: &[u8]) -> Result<Appender> {
         let error = |error| JournalError { path: path.clone(), error };
         let file = OpenOptions::new().append(true).create(true).open(&path).map_err(error)?;
         let empty = file.metadata().map_err(error)?.len() == 0;
@@ -95,11 +97,11 @@ impl Appender {
         Ok(appender)
     }
 
-    fn write(&mut self, write: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>) -> Result<()> {
+    pub(super) fn write(&mut self, write: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>) -> Result<()> {
         write(&mut self.out).map_err(|error| JournalError { path: self.path.clone(), error })
     }
 
-    fn sync(&mut self) -> Result<()> {
+    pub(super) fn sync(&mut self) -> Result<()> {
         self.write(|out| {
             out.flush()?;
             out.get_ref().sync_data()
@@ -119,6 +121,7 @@ pub struct Journal {
     load: Option<Appender>,
     subject_columns: Vec<&'static str>,
     cases: Appender,
+    trace: Option<Trace>,
     synced: Instant,
 }
 
@@ -137,6 +140,7 @@ impl Journal {
             sustained: None,
             subjects: None,
             load: None,
+            trace: None,
             subject_columns,
             folder: folder.to_path_buf(),
             case_columns,
@@ -150,7 +154,25 @@ impl Journal {
         &self.folder
     }
 
-    pub fn sample(&mut self, row: &SampleRow) -> Result<()> {
+    /// Writes a trace from now on; one that is there goes on in any case.
+    pub fn trace_if(&mut self, wanted: bool, job: &str) -> Result<()> {
+        let path = self.folder.join(TRACE);
+        if wanted || path.exists() {
+            self.trace = Some(Trace::open(&path, job)?);
+        }
+        Ok(())
+    }
+
+    /// The trace, if there is one.
+    pub fn trace(&mut self) -> Option<&mut Trace> {
+        self.trace.as_mut()
+    }
+
+    /// An answered record; without a sample when it failed.
+    pub fn sample(&mut self, row: &SampleRow, sample: Option<&Sample>) -> Result<()> {
+        if let Some(trace) = &mut self.trace {
+            trace.call(row, sample)?;
+        }
         let whole = |v: Option<u32>| v.map_or(String::new(), |v| v.to_string());
         let ms = |v: Option<f64>| v.map_or(String::new(), |v| format!("{v:.3}"));
         let correct = row.correct.map_or("", |c| if c { "1" } else { "0" });
@@ -247,10 +269,16 @@ impl Journal {
         self.samples.sync()?;
         self.predictions.sync()?;
         self.telemetry.sync()?;
+        self.trace.as_mut().map_or(Ok(()), Trace::sync)?;
         debug_assert!(row.columns().all(|c| self.case_columns.contains(&c)), "a column that cases.csv does not have");
         let line = csv_line(row.fields(&self.case_columns));
         self.cases.write(|out| out.write_all(&line))?;
         self.cases.sync()
+    }
+
+    /// The run has come to its end, or to one for now.
+    pub fn finish(&mut self) -> Result<()> {
+        self.trace.as_mut().map_or(Ok(()), Trace::finish)
     }
 
     fn sync_if_due(&mut self) -> Result<()> {
@@ -265,6 +293,7 @@ impl Journal {
         self.samples.sync()?;
         self.predictions.sync()?;
         self.telemetry.sync()?;
+        self.trace.as_mut().map_or(Ok(()), Trace::sync)?;
         self.cases.sync()
     }
 }
@@ -280,13 +309,10 @@ fn table<'a>(slot: &'a mut Option<Appender>, folder: &Path, name: &str, columns:
 /// Writes manifest.json anew, whole or not at all.
 pub fn write_manifest(folder: &Path, manifest: &impl Serialize) -> Result<()> {
     let path = folder.join(MANIFEST);
-    let part = folder.join("manifest.json.part");
     let write = || -> io::Result<()> {
-        let mut file = File::create(&part)?;
-        serde_json::to_writer_pretty(&mut file, manifest)?;
-        file.write_all(b"\n")?;
-        file.sync_all()?;
-        std::fs::rename(&part, &path)
+        let mut text = serde_json::to_vec_pretty(manifest)?;
+        text.push(b'\n');
+        write_whole(&path, &text)
     };
     write().map_err(|error| JournalError { path, error })
 }

@@ -1,6 +1,6 @@
 //! Test cases: what a job comes to (`plan`), and running it: hosts started, records asked (`ask`, `scenario`),
 //! timings summed (`timing`, `stats`), the board watched meanwhile (`telemetry`, `watch`), rows and samples written
-//! (`case`, `figures`, `journal`), all of it (`run`).
+//! (`case`, `figures`, `journal`, `trace`), all of it (`run`).
 
 mod ask;
 pub(crate) mod case;
@@ -24,4 +24,5 @@ mod subjects;
 mod sustained;
 pub(crate) mod telemetry;
 pub(crate) mod timing;
+mod trace;
 mod watch;

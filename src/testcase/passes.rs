@@ -115,6 +115,10 @@ impl Passes<'_, '_> {
             }
             self.eyes.watch.mark(Phase::Between, pass.start_ns, now_ns());
         }
+        if let Some(trace) = self.context.journal.trace() {
+            let name = if pass.is_warmup() { Phase::Warmup.name().to_owned() } else { format!("pass {number}") };
+            trace.phase(&name, pass.start_ns, now_ns()).map_err(End::Journal)?;
+        }
         result
     }
 
@@ -226,7 +230,7 @@ fn note(
     } else {
         row.correct = (!gold.answers.is_empty()).then_some(false);
     }
-    journal.sample(&row)?;
+    journal.sample(&row, answer.as_ref().ok().map(|a| &a.sample))?;
     let cold = !answers.warm;
     answers.warm |= answer.is_ok();
     if pass == 0 {

@@ -66,7 +66,10 @@ fn wait(
         eyes.watch.mark(phase, start, now_ns());
         eyes.pump(context, readings).map_err(End::Journal)?;
     }
-    Ok(())
+    match context.journal.trace() {
+        Some(trace) => trace.phase(phase.name(), start, now_ns()).map_err(End::Journal),
+        None => Ok(()),
+    }
 }
 
 /// Loads the model with the page cache emptied of it, and closes it again: ns that open() took.

@@ -6,7 +6,10 @@
 
 use super::journal::JournalError;
 use super::manifest::Manifest;
-use crate::results::{CASES, CaseRow, LOAD, MANIFEST, PREDICTIONS, SAMPLES, SUBJECTS, SUSTAINED, Status, TELEMETRY};
+use super::trace;
+use crate::results::{
+    CASES, CaseRow, LOAD, MANIFEST, PREDICTIONS, SAMPLES, SUBJECTS, SUSTAINED, Status, TELEMETRY, TRACE,
+};
 use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader};
@@ -69,6 +72,11 @@ pub fn cut(folder: &Path) -> Result<Vec<CaseRow>, ResumeError> {
     let path = folder.join(PREDICTIONS);
     let end = predictions_end(&path, |case| done.contains(case)).map_err(at(&path))?;
     truncate(&path, end)?;
+    let path = folder.join(TRACE);
+    if path.exists() {
+        let kept = trace::kept(&path, |case| done.contains(case)).map_err(at(&path))?;
+        truncate(&path, kept.bytes)?;
+    }
     Ok(rows)
 }
 

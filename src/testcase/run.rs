@@ -51,6 +51,16 @@ impl From<ResumeError> for RunError {
     }
 }
 
+/// How a run is to go.
+#[derive(Debug, Clone, Copy)]
+pub struct Options {
+    pub verbosity: Verbosity,
+    /// A run that is in the folder goes on: cases that are complete stay as they are.
+    pub resume: bool,
+    /// Write trace.json too.
+    pub trace: bool,
+}
+
 /// How a run ended.
 pub struct Outcome {
     pub folder: PathBuf,
@@ -86,13 +96,13 @@ pub fn unfinished(job: &str) -> Option<PathBuf> {
     folders.pop()
 }
 
-/// Runs `plan` into `folder`. With `resume` a run that is there goes on: cases that are complete stay as they are.
-pub fn run(plan: &Plan, folder: &Path, verbosity: Verbosity, resume: bool) -> Result<Outcome, RunError> {
+/// Runs `plan` into `folder`.
+pub fn run(plan: &Plan, folder: &Path, options: Options) -> Result<Outcome, RunError> {
     let failed = |error| RunError::Folder { folder: folder.to_path_buf(), error };
     std::fs::create_dir_all(folder).map_err(failed)?;
     let _lock = Lock::take(folder).map_err(failed)?;
     let goes_on = folder.join(CASES).exists();
-    if goes_on && !resume {
+    if goes_on && !options.resume {
         return Err(RunError::Occupied(folder.to_path_buf()));
     }
     if let Some(error) = lock::shortage(folder) {
@@ -116,6 +126,7 @@ pub fn run(plan: &Plan, folder: &Path, verbosity: Verbosity, resume: bool) -> Re
     // Before the tables: where they are, it is.
     write_manifest(folder, &manifest)?;
     let mut journal = Journal::open(folder, &job.metric_columns(), &columns)?;
+    journal.trace_if(options.trace, &job.name)?;
     let mut telemetry = Telemetry::start(&job.measure, sensors.layout.clone(), sensors)?;
 
     let interrupted = || match (signal.load(Ordering::Relaxed), plan.until) {
@@ -123,7 +134,7 @@ pub fn run(plan: &Plan, folder: &Path, verbosity: Verbosity, resume: bool) -> Re
         (0, _) => None,
         _ => Some("stopped by the user"),
     };
-    let progress = Progress::new(verbosity, plan.total_records(), "records");
+    let progress = Progress::new(options.verbosity, plan.total_records(), "records");
     let mut bandwidth = Once::default();
     let mut records = 0;
     for (number, &case) in plan.cases.iter().enumerate() {
@@ -160,6 +171,7 @@ pub fn run(plan: &Plan, folder: &Path, verbosity: Verbosity, resume: bool) -> Re
         rows.push(row);
     }
     progress.finish();
+    journal.finish()?;
     manifest.bandwidth_gb_s = bandwidth.known().map(|b| b / 1e9);
     let signal = signal.load(Ordering::Relaxed);
     if signal == 0 {

@@ -80,7 +80,12 @@ pub struct Eyes {
 impl Eyes {
     /// Takes in what was seen since the last call, and writes what has a known phase by now.
     pub fn pump(&mut self, context: &mut Context, plugin: Vec<PowerReading>) -> Result<(), JournalError> {
-        context.telemetry.pump(self, plugin, |row| context.journal.telemetry(row))
+        context.telemetry.pump(self, plugin, |at_ns, row| {
+            if let Some(trace) = context.journal.trace() {
+                trace.look(at_ns, COLUMNS.iter().copied().zip(row))?;
+            }
+            context.journal.telemetry(row)
+        })
     }
 
     /// The name of the case.
@@ -180,12 +185,12 @@ impl Telemetry {
     }
 
     /// Takes in what was seen since the last call and the backend's own readings; gives each look whose phase is known by now
-    /// to `row`, as a row of telemetry.csv.
+    /// to `row`, as its time and a row of telemetry.csv.
     pub fn pump<E>(
         &mut self,
         eyes: &mut Eyes,
         plugin: Vec<PowerReading>,
-        mut row: impl FnMut(&[String]) -> Result<(), E>,
+        mut row: impl FnMut(u64, &[String]) -> Result<(), E>,
     ) -> Result<(), E> {
         for tick in self.sampler.take() {
             eyes.watch.tick(tick);
@@ -214,8 +219,9 @@ impl Telemetry {
             latest: &mut self.latest,
             readings: &mut self.readings,
         };
-        eyes.watch
-            .settle(|before, tick, phase, since| row(&writer.row(before, tick, phase, since, eyes.plugin, &names)))
+        eyes.watch.settle(|before, tick, phase, since| {
+            row(tick.at_ns, &writer.row(before, tick, phase, since, eyes.plugin, &names))
+        })
     }
 }
 

@@ -84,6 +84,15 @@ impl Sample {
         [(Phase::Prefill, at, at + prefill), (rest, at + prefill, at + self.done_ns)].into_iter()
     }
 
+    /// When each new token came, in ns after the call was handed over.
+    pub fn tokens_ns(&self) -> impl Iterator<Item = u64> {
+        let later = self.gaps_ns.iter().scan(self.first_ns.unwrap_or(0), |at, gap| {
+            *at += gap;
+            Some(*at)
+        });
+        self.first_ns.into_iter().chain(later)
+    }
+
     /// Median and largest gap between tokens, in ms.
     pub fn itl_ms(&self) -> Option<(f64, f64)> {
         let mut gaps = self.gaps_ns.clone();

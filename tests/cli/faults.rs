@@ -35,7 +35,7 @@ fn with_fault_within(timeout: &str, params: &str) -> Vec<(String, String)> {
 }
 
 /// Hosts that still run in `folder`.
-fn leftover(folder: &std::path::Path) -> Vec<String> {
+pub fn leftover(folder: &std::path::Path) -> Vec<String> {
     let processes = std::fs::read_dir("/proc").unwrap().flatten();
     processes
         .filter(|p| std::fs::read_link(p.path().join("cwd")).is_ok_and(|cwd| cwd == folder))

@@ -6,6 +6,7 @@ mod check;
 mod common;
 mod compare;
 mod conform;
+mod disk;
 mod faults;
 mod hosts;
 mod ianvs;
@@ -13,6 +14,7 @@ mod import;
 #[cfg(feature = "llama")]
 mod llama;
 mod methods;
+mod nightly;
 mod offline;
 #[cfg(feature = "llama")]
 mod ort;
@@ -27,5 +29,6 @@ mod scoring;
 mod server;
 mod subjects;
 mod telemetry;
+mod trace;
 mod verbatim;
 mod watch;

@@ -1,6 +1,7 @@
 //! Nothing is lost: runs that are killed, refused or disturbed go on where they were, with the same results.
 
 use crate::common::{Bench, CHOICE, GENERATE, choices, mock, questions};
+use crate::faults::leftover;
 use predicates::prelude::*;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -16,7 +17,7 @@ fn bench() -> Bench {
 
 fn start(bench: &Bench) -> Child {
     Command::new(assert_cmd::cargo::cargo_bin("edgebench"))
-        .args(["run", "job.toml", "--out", "out", "--resume", "--quiet"])
+        .args(["run", "job.toml", "--out", "out", "--resume", "--trace", "--quiet"])
         .current_dir(bench.path())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
@@ -28,6 +29,13 @@ fn start(bench: &Bench) -> Child {
 fn quality(bench: &Bench) -> Vec<Vec<String>> {
     let columns = ["case", "task", "method", "status", "n", "n_failed", "acc", "acc_lo", "acc_hi"];
     bench.cases().iter().map(|r| columns.map(|c| r.get(c).to_owned()).to_vec()).collect()
+}
+
+/// Cases that the trace has a span of, in their order.
+fn traced_cases(bench: &Bench) -> Vec<String> {
+    let events: Vec<serde_json::Value> = serde_json::from_str(&bench.out("trace.json")).unwrap();
+    let cases = events.iter().filter(|e| e["cat"] == "case");
+    cases.map(|e| e["name"].as_str().unwrap().to_owned()).collect()
 }
 
 /// `case id pass` of every sample.
@@ -58,11 +66,17 @@ fn a_run_that_is_killed_at_any_moment_ends_with_the_same_results() {
         assert_eq!(quality(&bench), quality(&whole));
         assert_eq!(bench.out("predictions.jsonl"), whole.out("predictions.jsonl"));
         assert_eq!(samples(&bench), samples(&whole));
+        assert_eq!(traced_cases(&bench), whole.cases().iter().map(|r| r.get("case").to_owned()).collect::<Vec<_>>());
     }
 }
 
 #[test]
 fn an_interrupted_case_is_run_again_and_the_manifest_tells() {
+    interrupted(rustix::process::Signal::TERM, 143);
+    interrupted(rustix::process::Signal::INT, 130);
+}
+
+fn interrupted(signal: rustix::process::Signal, code: i32) {
     let bench = bench();
     let mut child = start(&bench);
     let until = Instant::now() + Duration::from_secs(30);
@@ -73,10 +87,12 @@ fn an_interrupted_case_is_run_again_and_the_manifest_tells() {
     // The third case takes about half a second.
     std::thread::sleep(Duration::from_millis(150));
     let pid = rustix::process::Pid::from_child(&child);
-    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
-    assert_eq!(child.wait().unwrap().code(), Some(143));
+    rustix::process::kill_process(pid, signal).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(code));
     let before = bench.cases();
     assert_eq!(before.last().unwrap().get("status"), "interrupted");
+    let last = bench.rows("samples.csv").pop().unwrap();
+    assert_eq!(last.get("status"), "ok", "the record that was being answered is finished");
     let manifest = || serde_json::from_str::<serde_json::Value>(&bench.out("manifest.json")).unwrap();
     assert!(manifest()["end"].is_null());
 
@@ -90,6 +106,35 @@ fn an_interrupted_case_is_run_again_and_the_manifest_tells() {
     // Once more there is nothing to do.
     bench.edgebench(&["run", "job.toml", "--out", "out", "--resume"]).assert().code(0);
     assert_eq!(bench.cases(), after);
+}
+
+#[test]
+fn a_second_signal_ends_the_run_at_once() {
+    let bench = Bench::new();
+    bench.write("gen.jsonl", questions(1));
+    // The one record would take two and a half minutes.
+    bench.mock_job("warmup = 0\ntimeout = \"600s\"", "token_us = 20000000", GENERATE);
+    let mut child = start(&bench);
+    let until = Instant::now() + Duration::from_secs(60);
+    while leftover(bench.path()).len() < 2 && Instant::now() < until {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    std::thread::sleep(Duration::from_millis(300));
+    let pid = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    std::thread::sleep(Duration::from_millis(300));
+    assert!(child.try_wait().unwrap().is_none(), "the record is being answered");
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    let mut code = None;
+    while code.is_none() && Instant::now() < until {
+        code = child.try_wait().unwrap();
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert_eq!(code.and_then(|c| c.code()), Some(130));
+    while !leftover(bench.path()).is_empty() && Instant::now() < until {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert!(leftover(bench.path()).is_empty(), "its host has left, too");
 }
 
 #[test]
@@ -136,6 +181,24 @@ fn a_folder_that_cannot_be_made_is_the_machines_refusal() {
         .assert()
         .code(3)
         .stderr(predicate::str::contains("file/out: Not a directory"));
+}
+
+#[test]
+fn a_folder_that_cannot_be_written_is_the_machines_refusal() {
+    let bench = bench();
+    let edgebench = assert_cmd::cargo::cargo_bin("edgebench");
+    let script = format!(
+        "mkdir small/old && mount -o remount,ro small && {0} run job.toml --out small/out --quiet; echo code $?; \
+         {0} run job.toml --out small/old --quiet; echo code $?",
+        edgebench.display()
+    );
+    let Some(out) = in_small_tmpfs(&bench, "20m", &script) else { return };
+    assert_eq!(String::from_utf8_lossy(&out.stdout), "code 3\ncode 3\n");
+    let stderr = String::from_utf8_lossy(&out.stderr);
+    assert!(
+        stderr.contains("small/out: Read-only") && stderr.contains("small/old/manifest.json: Read-only"),
+        "{stderr}"
+    );
 }
 
 /// A shell in a mount namespace of its own, where that is allowed.

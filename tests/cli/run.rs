@@ -149,11 +149,7 @@ fn only_picks_cases_by_name() {
     let bench = Bench::new();
     let tasks = both_tasks(&bench);
     bench.mock_job("", "seed = [1, 2]", &tasks);
-    bench
-        .edgebench(&["run", "job.toml", "--out", "out", "--only", "*.2/p*", "--quiet"])
-        .assert()
-        .code(0)
-        .stderr("results: out\n");
+    bench.edgebench(&["run", "job.toml", "--out", "out", "--only", "*.2/p*", "--quiet"]).assert().code(0).stderr("");
     assert_eq!(bench.cases().len(), 1);
     bench
         .edgebench(&["run", "job.toml", "--only", "nope"])
