@@ -1,5 +1,7 @@
 //! The commands: arguments in, one call each, exit code out. Results go to stdout, all else to stderr.
 
+mod commands;
+
 use argh::FromArgs;
 use edgebench::backend;
 use edgebench::clock;
@@ -53,6 +55,8 @@ enum Command {
     Import(Import),
     Rank(Rank),
     Compare(Compare),
+    Report(commands::report::Report),
+    History(commands::history::History),
     Probe(Probe),
     Conform(Conform),
     Version(Version),
@@ -252,6 +256,8 @@ fn main() -> ExitCode {
             Command::Import(arguments) => import_data(&arguments),
             Command::Rank(arguments) => rank_runs(&arguments),
             Command::Compare(arguments) => compare_runs(&arguments),
+            Command::Report(arguments) => commands::report::run(&arguments),
+            Command::History(arguments) => commands::history::run(&arguments),
             Command::Probe(arguments) => look_at_board(&arguments),
             Command::Conform(arguments) => check_plugin(&arguments),
             Command::Version(_) => version(),

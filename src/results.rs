@@ -18,6 +18,8 @@ pub const SUSTAINED: &str = "sustained.csv";
 pub const SUBJECTS: &str = "subjects.csv";
 /// One row per suite and object instance.
 pub const SUITES: &str = "suites.csv";
+/// Pictures of all of it.
+pub const REPORT: &str = "report.html";
 /// What was run, on what, and when.
 pub const MANIFEST: &str = "manifest.json";
 

@@ -2,7 +2,10 @@
 
 pub mod boards;
 pub mod compare;
+pub mod history;
+mod names;
 pub mod rank;
+pub mod report;
 pub mod run_folder;
 pub mod suite;
 pub mod table;

@@ -1,6 +1,7 @@
 //! The binary as a user sees it: files in, files and words and an exit code out.
 
 mod board;
+mod browser;
 mod check;
 mod common;
 mod compare;
@@ -18,6 +19,7 @@ mod probe;
 mod prompts;
 mod rank;
 mod real;
+mod report;
 mod resume;
 mod run;
 mod scoring;

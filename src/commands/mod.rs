@@ -1,0 +1,4 @@
+//! Commands with their arguments, one file each.
+
+pub mod history;
+pub mod report;
