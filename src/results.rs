@@ -24,6 +24,8 @@ pub const SUBJECTS: &str = "subjects.csv";
 pub const SUITES: &str = "suites.csv";
 /// Calls and telemetry for Perfetto, with `run --trace`.
 pub const TRACE: &str = "trace.json";
+/// Pictures of all of it.
+pub const REPORT: &str = "report.html";
 /// What was run, on what, and when.
 pub const MANIFEST: &str = "manifest.json";
 

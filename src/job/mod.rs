@@ -326,6 +326,11 @@ impl Job {
                 return (None, vec![Problem::new(path, 0, what, "give the path of a job file (TOML)")]);
             }
         };
+        Job::of_text(path, text)
+    }
+
+    /// [`Job::read`] of a text that was or is at `path`, as a manifest keeps it.
+    pub fn of_text(path: &Path, text: String) -> (Option<Job>, Vec<Problem>) {
         let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
         read::job(path, &absolute, text)
     }

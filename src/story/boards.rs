@@ -5,6 +5,7 @@ pub mod ianvs;
 mod print;
 
 pub use print::{Format, print};
+pub(super) use print::{usual_columns, value};
 
 use super::rank::{Place, leaderboard};
 use super::run_folder::Run;
@@ -26,12 +27,13 @@ pub struct Board {
 #[derive(Debug)]
 pub struct Ranked {
     pub place: Place,
-    /// The run that it is from.
+    /// The run that it is from, and which of those given that is.
     pub run: String,
     /// Its folder.
     pub folder: PathBuf,
     /// When it began, UTC.
     pub start: String,
+    pub run_number: usize,
     /// The board, where boards are mixed.
     pub board: String,
     /// From 1; who is tied with the place before has its rank.
@@ -66,12 +68,12 @@ const SAME: f64 = 0.01;
 
 /// Puts the rows of all `runs` in order.
 pub fn boards(runs: &[Run], wanted: &Wanted) -> Vec<Board> {
-    let mut groups: Vec<(String, Vec<&Run>)> = Vec::new();
-    for run in runs {
+    let mut groups: Vec<(String, Vec<(usize, &Run)>)> = Vec::new();
+    for (number, run) in runs.iter().enumerate() {
         let key = if wanted.across { String::new() } else { title(run) };
         match groups.iter_mut().find(|(k, _)| *k == key) {
-            Some((_, group)) => group.push(run),
-            None => groups.push((key, vec![run])),
+            Some((_, group)) => group.push((number, run)),
+            None => groups.push((key, vec![(number, run)])),
         }
     }
     groups.into_iter().map(|(title, runs)| board(title, &runs, wanted)).collect()
@@ -83,15 +85,16 @@ fn title(run: &Run) -> String {
     parts.join(", ")
 }
 
-fn board(title: String, runs: &[&Run], wanted: &Wanted) -> Board {
+fn board(title: String, runs: &[(usize, &Run)], wanted: &Wanted) -> Board {
     let mut places: Vec<Ranked> = Vec::new();
-    for run in runs {
+    for (number, run) in runs {
         let rows: Vec<CaseRow> = run.rows.iter().filter(|r| is_wanted(r, wanted)).cloned().collect();
         let name = run.folder.file_name().map_or(String::new(), |n| n.to_string_lossy().into_owned());
         let board = if wanted.across { self::title(run) } else { String::new() };
         places.extend(leaderboard(&rows, &wanted.keys).into_iter().map(|place| Ranked {
             place,
             run: name.clone(),
+            run_number: *number,
             folder: run.folder.clone(),
             start: run.manifest.start.clone(),
             board: board.clone(),
@@ -115,28 +118,35 @@ fn is_wanted(row: &CaseRow, wanted: &Wanted) -> bool {
     wanted.filters.iter().all(matches) && !(wanted.valid_only && row.get("valid") == "no")
 }
 
-/// Do the accuracies' 95 % intervals overlap? Over several tasks: those of their means, as independent.
-fn overlap(a: &Place, b: &Place) -> bool {
-    let interval = |p: &Place| -> Option<(f64, f64)> {
-        let n = p.rows.len() as f64;
-        let mean = p.number("acc")?;
-        let half = |column: &str, sign: f64| -> Option<f64> {
-            let parts: Option<Vec<f64>> =
-                p.rows.iter().map(|r| Some(sign * (r.number(column)? - r.number("acc")?))).collect();
-            Some(parts?.iter().map(|h| h * h).sum::<f64>().sqrt() / n)
-        };
-        Some((mean - half("acc_lo", -1.0)?, mean + half("acc_hi", 1.0)?))
+/// The 95 % interval of a place's accuracy. Over several tasks: that of their mean, as independent.
+pub(super) fn interval(p: &Place) -> Option<(f64, f64)> {
+    let n = p.rows.len() as f64;
+    let mean = p.number("acc")?;
+    let half = |column: &str, sign: f64| -> Option<f64> {
+        let parts: Option<Vec<f64>> =
+            p.rows.iter().map(|r| Some(sign * (r.number(column)? - r.number("acc")?))).collect();
+        Some(parts?.iter().map(|h| h * h).sum::<f64>().sqrt() / n)
     };
+    Some((mean - half("acc_lo", -1.0)?, mean + half("acc_hi", 1.0)?))
+}
+
+/// Do the accuracies' 95 % intervals overlap?
+pub(super) fn overlap(a: &Place, b: &Place) -> bool {
     match (interval(a), interval(b)) {
         (Some((alo, ahi)), Some((blo, bhi))) => alo <= bhi && blo <= ahi,
         _ => false,
     }
 }
 
+/// The figures that all places have, one of each group: column, and whether more is better.
+pub(super) fn figures(places: &[&Place]) -> Vec<(&'static str, bool)> {
+    let all = |column: &&(&str, bool)| places.iter().all(|p| p.number(column.0).is_some());
+    GROUPS.iter().filter_map(|g| g.iter().find(all).copied()).collect()
+}
+
 /// Which places nobody dominates.
 fn pareto(places: &[&Place]) -> Vec<bool> {
-    let all = |column: &&(&str, bool)| places.iter().all(|p| p.number(column.0).is_some());
-    let figures: Vec<(&str, bool)> = GROUPS.iter().filter_map(|g| g.iter().find(all).copied()).collect();
+    let figures = figures(places);
     let worth = |p: &Place, (column, up): (&str, bool)| p.number(column).map_or(f64::MIN, |v| if up { v } else { -v });
     let dominates = |a: &Place, b: &Place| {
         let ahead = |figure: &(&str, bool)| {

@@ -2,8 +2,11 @@
 
 pub mod boards;
 pub mod compare;
+pub mod history;
+mod names;
 pub mod prom;
 pub mod rank;
+pub mod report;
 pub mod run_folder;
 pub mod suite;
 pub mod table;

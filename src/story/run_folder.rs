@@ -14,6 +14,8 @@ use std::path::{Path, PathBuf};
 pub struct Manifest {
     pub edgebench: String,
     pub job: String,
+    #[serde(default)]
+    pub job_path: String,
     pub job_text: String,
     pub board: Board,
     pub models: BTreeMap<String, Hash>,

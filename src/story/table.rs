@@ -1,6 +1,7 @@
 //! The leaderboard on a terminal: medians of latencies, means over tasks. It must not know how the order came
 //! about.
 
+use super::names::{differing, file_name};
 use super::rank::{Place, identity};
 use crate::job::Metric;
 use crate::results::CaseRow;
@@ -41,6 +42,8 @@ pub fn leaderboard(places: &[Place]) -> String {
         .filter(|&c| several(c) || (c == "model" && places.iter().any(|p| !p.text(c).is_empty())))
         .collect();
 
+    let params: Vec<&str> = places.iter().map(|p| p.text("params")).collect();
+
     let mut table = Table::new();
     table.load_style(presets::UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Disabled);
     let mut header: Vec<String> = vec!["#".into()];
@@ -55,7 +58,7 @@ pub fn leaderboard(places: &[Place]) -> String {
     for (i, place) in places.iter().enumerate() {
         let mut cells: Vec<String> = vec![(i + 1).to_string()];
         cells.extend(texts.iter().map(|&t| match t {
-            "params" => differing(place.text(t), places),
+            "params" => differing(place.text(t), &params),
             _ => file_name(place.text(t)).to_owned(),
         }));
         cells.push(percent(place.number("acc")));
@@ -115,15 +118,4 @@ pub fn suites(rows: &[CaseRow]) -> String {
 
 fn percent(share: Option<f64>) -> String {
     share.map_or(String::new(), |s| format!("{:.1}", s * 100.0))
-}
-
-/// Of `params` (`threads=1 n_ctx=1024`), those that are not the same for all places.
-fn differing(params: &str, places: &[Place]) -> String {
-    let everywhere = |pair: &str| places.iter().all(|p| p.text("params").split(' ').any(|other| other == pair));
-    params.split(' ').filter(|pair| !everywhere(pair)).collect::<Vec<_>>().join(" ")
-}
-
-/// The last part of a path; models and plugins are told apart by it well enough in a table.
-fn file_name(text: &str) -> &str {
-    text.rsplit('/').next().unwrap_or(text)
 }

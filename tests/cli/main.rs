@@ -2,6 +2,7 @@
 
 mod bench;
 mod board;
+mod browser;
 mod check;
 mod common;
 mod compare;
@@ -23,6 +24,7 @@ mod probe;
 mod prompts;
 mod rank;
 mod real;
+mod report;
 mod resume;
 mod run;
 mod scoring;

@@ -2,7 +2,7 @@
 //! columns, so that its tools and its next run read them. Other than there the order of columns is always the same, no row
 //! is there twice, and figures carry their units. It must not know how the order of rows came about.
 
-use super::print::{usual, value};
+use super::print::{usual_columns, value};
 use super::{Board, Ranked};
 use crate::job::Metric;
 use crate::results::case_columns;
@@ -43,7 +43,11 @@ pub fn selected(boards: &[Board], chosen: &[String]) -> String {
     let same = |a: &Row, b: &Row| a.0 == b.0 && key(a.1) == key(b.1);
     let is_newest = |row: &&Row| !all.iter().any(|other| same(row, other) && other.1.start > row.1.start);
     let rows: Vec<Row> = all.iter().filter(is_newest).copied().collect();
-    let figures: Vec<String> = if chosen.is_empty() { usual(boards).collect() } else { chosen.to_vec() };
+    let figures: Vec<String> = if chosen.is_empty() {
+        usual_columns(boards).into_iter().map(str::to_owned).collect()
+    } else {
+        chosen.to_vec()
+    };
     table(&rows, &figures)
 }
 

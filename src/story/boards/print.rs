@@ -33,14 +33,14 @@ impl Format {
 
 /// All boards as text, without a newline at its end. `chosen` are columns of cases.csv; none: the usual ones.
 pub fn print(boards: &[Board], chosen: &[String], format: Format) -> String {
-    let figures: Vec<String> = match chosen {
-        [] => BEFORE.iter().filter(|c| has(boards, c)).map(|c| (*c).to_owned()).chain(usual(boards)).collect(),
-        chosen => chosen.to_vec(),
+    let figures: Vec<&str> = match chosen {
+        [] => BEFORE.iter().copied().filter(|c| has(boards, c)).chain(usual_columns(boards)).collect(),
+        chosen => chosen.iter().map(String::as_str).collect(),
     };
     let mixed = boards.iter().flat_map(|b| &b.places).any(|p| !p.board.is_empty());
     let mut columns: Vec<&str> = vec!["rank", "pareto", "valid", "run"];
     columns.extend(mixed.then_some("board"));
-    columns.extend(figures.iter().map(String::as_str));
+    columns.extend(figures);
     match format {
         Format::Table => texts(boards, &columns, presets::UTF8_FULL_CONDENSED, ""),
         Format::Markdown => texts(boards, &columns, presets::ASCII_MARKDOWN, "### "),
@@ -50,10 +50,10 @@ pub fn print(boards: &[Board], chosen: &[String], format: Format) -> String {
     }
 }
 
-/// Figures that are shown when none are chosen.
-pub(super) fn usual(boards: &[Board]) -> impl Iterator<Item = String> {
-    let figures = Metric::ALL.iter().map(|(name, _)| *name).chain(BEHIND.iter().copied());
-    figures.filter(|column| has(boards, column)).map(str::to_owned)
+/// Columns of figures that some place has, of those that are shown when none are chosen.
+pub(in crate::story) fn usual_columns(boards: &[Board]) -> Vec<&'static str> {
+    let metrics = Metric::ALL.iter().map(|(name, _)| *name);
+    metrics.chain(BEHIND.iter().copied()).filter(|c| has(boards, c)).collect()
 }
 
 fn has(boards: &[Board], column: &str) -> bool {
@@ -61,7 +61,7 @@ fn has(boards: &[Board], column: &str) -> bool {
 }
 
 /// One cell, as the files have it.
-pub(super) fn value(ranked: &Ranked, column: &str) -> String {
+pub(in crate::story) fn value(ranked: &Ranked, column: &str) -> String {
     let place = &ranked.place;
     match column {
         "rank" => ranked.rank.to_string(),

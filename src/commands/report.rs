@@ -1,0 +1,56 @@
+//! `edgebench report`: runs as one page.
+
+use crate::{OK, REFUSED, word};
+use argh::FromArgs;
+use edgebench::story::report::{self, Language};
+use edgebench::story::run_folder::Run;
+use std::path::{Path, PathBuf};
+
+#[derive(FromArgs)]
+/// Runs as one HTML file: what this board should use and why, with charts, evidence and wrong answers.
+#[argh(
+    subcommand,
+    name = "report",
+    note = "The file loads nothing from elsewhere. Without -o it is report.html, in the run's folder if there is one run.",
+    example = "{command_name} runs/demo-20260301T020000Z --lang zh",
+    error_code(0, "written"),
+    error_code(2, "a folder is no run, or the report cannot be written")
+)]
+pub struct Report {
+    /// folders of runs
+    #[argh(positional)]
+    runs: Vec<PathBuf>,
+    /// the file to write
+    #[argh(option, short = 'o', arg_name = "file")]
+    out: Option<PathBuf>,
+    /// en (default) or zh
+    #[argh(option, default = "String::from(\"en\")")]
+    lang: String,
+}
+
+/// Runs the command; the exit code.
+pub fn run(arguments: &Report) -> u8 {
+    match write(arguments) {
+        Ok(path) => {
+            println!("{}", path.display());
+            OK
+        }
+        Err(e) => {
+            eprintln!("edgebench: {e}");
+            REFUSED
+        }
+    }
+}
+
+fn write(arguments: &Report) -> Result<PathBuf, String> {
+    let language = word("--lang", &arguments.lang, Language::ALL)?;
+    let runs: Vec<Run> = arguments.runs.iter().map(|folder| Run::read(folder)).collect::<Result<_, _>>()?;
+    let path = match (&arguments.out, runs.as_slice()) {
+        (_, []) => return Err("report: give the folders of runs".to_owned()),
+        (Some(path), _) => path.clone(),
+        (None, [run]) => run.folder.join(edgebench::results::REPORT),
+        (None, _) => Path::new(edgebench::results::REPORT).to_path_buf(),
+    };
+    report::write(&runs, language, &path)?;
+    Ok(path)
+}

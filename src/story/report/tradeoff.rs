@@ -1,0 +1,86 @@
+//! Quality against speed, energy and memory: a point for each object instance. It must not know how the page is laid out.
+
+use super::chart::{Axis, MUTED, Note, SERIES, draw, plane, word};
+use super::language::Text;
+use super::numbers::{figure, interval, percent};
+use crate::story::boards::{Board, figures, interval as interval_of};
+use crate::story::rank::Place;
+use plotters::prelude::*;
+
+/// Most points that have their names beside them; else only those on the front have.
+const NAMED: usize = 14;
+
+/// Charts of one leaderboard; `names` are those of its places.
+pub fn charts(board: &Board, names: &[String], text: &Text) -> Vec<String> {
+    let places: Vec<&Place> = board.places.iter().map(|p| &p.place).filter(|p| p.failed() == 0).collect();
+    let columns = figures(&places);
+    if places.len() < 2 || columns.first().is_none_or(|(column, _)| *column != "acc") {
+        return Vec::new();
+    }
+    columns[1..].iter().map(|(column, _)| chart(board, names, column, text)).collect()
+}
+
+fn chart(board: &Board, names: &[String], column: &str, text: &Text) -> String {
+    let acc = text.of("col.acc");
+    let name = text.column(column);
+    let points: Vec<Point> = board
+        .places
+        .iter()
+        .zip(names)
+        .filter(|(p, _)| p.place.failed() == 0)
+        .filter_map(|(p, name)| {
+            let (x, y) = (p.place.number(column)?, p.place.number("acc")?);
+            let range = interval_of(&p.place);
+            Some(Point {
+                x,
+                y: y * 100.0,
+                range: range.map(|(lo, hi)| (lo * 100.0, hi * 100.0)),
+                front: p.pareto,
+                name,
+            })
+        })
+        .collect();
+    let x = Axis::wide(&name, points.iter().map(|p| p.x));
+    let ends = points.iter().flat_map(|p| [p.y, p.range.map_or(p.y, |r| r.0), p.range.map_or(p.y, |r| r.1)]);
+    let y = Axis::linear(&format!("{acc} %"), ends);
+    draw((520, 380), &format!("{acc} × {name}"), |area| {
+        let mut chart = plane(area, &x, &y, false)?;
+        let bar = |p: &Point| {
+            let (lo, hi) = p.range?;
+            Some(PathElement::new(vec![(p.x, lo), (p.x, hi)], MUTED.mix(0.45).stroke_width(1)))
+        };
+        chart.draw_series(points.iter().filter_map(bar))?;
+        let dot = |p: &Point| {
+            let style = if p.front { SERIES[0].filled() } else { SERIES[9].filled() };
+            Circle::new((p.x, p.y), if p.front { 6 } else { 4 }, style)
+        };
+        chart.draw_series(points.iter().map(dot))?;
+        let few = points.len() <= NAMED;
+        let mut taken: Vec<(i32, i32)> = Vec::new();
+        let mut notes = Vec::new();
+        for p in &points {
+            let at = chart.backend_coord(&(p.x, p.y));
+            let quality =
+                p.range.map_or(String::new(), |(lo, hi)| format!(" ({})", interval((lo / 100.0, hi / 100.0))));
+            let told = format!("{}: {}{quality}, {name} {}", p.name, percent(p.y / 100.0), figure(p.x));
+            notes.push(Note { at, text: told });
+            // A name is written where no other is near; the note has it in any case.
+            let free = !taken.iter().any(|t| (t.1 - at.1).abs() < 14 && (t.0 - at.0).abs() < 170);
+            if (few || p.front) && free && p.name.chars().count() <= 32 {
+                let end = at.0 > 300;
+                word(area, (at.0 + if end { -9 } else { 9 }, at.1 - 1), p.name, end)?;
+                taken.push(at);
+            }
+        }
+        Ok(notes)
+    })
+}
+
+struct Point<'n> {
+    x: f64,
+    /// In percent.
+    y: f64,
+    range: Option<(f64, f64)>,
+    front: bool,
+    name: &'n str,
+}
