@@ -9,6 +9,7 @@ use edgebench::job::Gate;
 use edgebench::probe;
 use edgebench::problem::Problem;
 use edgebench::sense::{bandwidth, sensors};
+use edgebench::server;
 use edgebench::story::run_folder::Run;
 use edgebench::story::{boards, compare, rank, suite, table};
 use edgebench::testcase::plan::Plan;
@@ -296,7 +297,9 @@ fn check_job(arguments: &Check) -> u8 {
                 plan.total_records(),
                 plan.bytes as f64 / 1e6,
             );
-            for warning in fit::warnings(&plan.job, &arguments.job, &sensors::root()).into_iter().chain(plan.notes) {
+            let memory = fit::warnings(&plan.job, &arguments.job, &sensors::root());
+            let servers = server::warnings(&plan.job, &arguments.job);
+            for warning in memory.into_iter().chain(servers).chain(plan.notes) {
                 eprintln!("warning: {warning}");
             }
             OK

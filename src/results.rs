@@ -39,6 +39,7 @@ pub const SAMPLE_COLUMNS: &[&str] = &[
     "e2e_ms",
     "itl_p50_ms",
     "itl_max_ms",
+    "retries",
 ];
 
 /// Columns of sustained.csv.
@@ -107,6 +108,8 @@ const CASE_TAIL: &[&str] = &[
     "throttle_after_s",
     "evidence",
     "unextracted",
+    "scored_by",
+    "retries",
 ];
 
 /// Columns of cases.csv, in order; `metrics` are those of the tasks' own metrics.

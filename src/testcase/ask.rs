@@ -8,7 +8,7 @@ use super::timing::Sample;
 use crate::backend::client::{Client, HostError};
 use crate::backend::wire::{Control, Failure, FailureKind, Input, Opened, Prompt as WirePrompt};
 use crate::backend::wire::{Sampling, ScoreInput, ScorePrompt, Scoring};
-use crate::job::{ChatSpec, ChatTemplate, Method, Metric, Shots, Task};
+use crate::job::{ChatSpec, ChatTemplate, Method, Metric, Options, Shots, Task};
 use crate::problem::Problem;
 use crate::testenv::choice::pick;
 use crate::testenv::dataset::{Need, Reader, Record};
@@ -20,6 +20,9 @@ use crate::testenv::prompt::examples::Examples;
 use std::cell::RefCell;
 use std::path::Path;
 use std::time::Duration;
+
+/// New tokens in which a model has to name an option, where its backend has no log-likelihoods.
+const LETTER_TOKENS: u32 = 16;
 
 /// What a method needs of a record.
 pub fn need(method: &Method) -> Need {
@@ -157,7 +160,22 @@ impl<'a> Asker<'a> {
         }
     }
 
+    /// The letter that the model writes after the question.
+    fn written_choice(&self, client: &mut Client, item: &Item, gold: &Gold) -> Result<Answer, AskError> {
+        if self.task.method != Method::Choice(Options::Letter) || self.task.metrics.iter().any(|m| m.needs_scores()) {
+            let what = "the backend tells no log-likelihoods (it has no eb.score/1), and this task cannot be answered by \
+                        a letter that is written; use options = \"letter\" and metrics without log-likelihoods";
+            return Err(AskError::Host(HostError::Failed(Failure::new(FailureKind::Unsupported, what))));
+        }
+        let (sample, output) = self.generate(client, item, &[], LETTER_TOKENS)?;
+        let judgement = self.judge.output(item.record, gold, &output);
+        Ok(Answer { sample, score: f64::from(judgement.correct), judgement, output: Some(output) })
+    }
+
     fn choice(&self, client: &mut Client, item: &Item, gold: &Gold) -> Result<Answer, AskError> {
+        if self.opened.scored_by.is_empty() {
+            return self.written_choice(client, item, gold);
+        }
         let Seen { text, control, options } = self.seen(item).map_err(prompt_failure)?;
         let (scores, scoring) = self.score(client, text, options.clone(), control)?;
         let alone = match self.task.metrics.contains(&Metric::AccMutualInfo) {
@@ -184,7 +202,7 @@ impl<'a> Asker<'a> {
         let input = ScoreInput::Text { context, continuations, control };
         let scoring = one(client.score(vec![ScorePrompt { id: 0, input }], self.timeout))?;
         if let Some(failure) = scoring.failure {
-            return Err(sort(failure));
+            return Err(of_request(failure));
         }
         // As they are written: rounded to 1e-6.
         let scores = scoring.scores.iter().map(|s| (s.logprob * 1e6).round() / 1e6).collect();
@@ -223,7 +241,7 @@ impl<'a> Asker<'a> {
         };
         let generation = one(client.generate(vec![prompt], self.timeout))?;
         match generation.failure {
-            Some(failure) => Err(sort(failure)),
+            Some(failure) => Err(of_request(failure)),
             None => Ok((Sample::from(&generation), generation.text)),
         }
     }
@@ -273,6 +291,14 @@ fn sort(failure: Failure) -> AskError {
     match failure.kind {
         FailureKind::ContextFull | FailureKind::Invalid => AskError::Record(failure),
         _ => AskError::Host(HostError::Failed(failure)),
+    }
+}
+
+/// What failed for one request, while the call as a whole went well, concerns the record also if a device or server did.
+fn of_request(failure: Failure) -> AskError {
+    match failure.kind {
+        FailureKind::Device => AskError::Record(failure),
+        _ => sort(failure),
     }
 }
 

@@ -29,6 +29,8 @@ pub struct Answers {
     pub timed: Duration,
     /// Records per second of each whole timed pass.
     pub speeds: Vec<f64>,
+    /// Requests that were tried again, and how often.
+    pub retried: (u64, u64),
     pub first_failure: Option<String>,
     pub sustained: Option<Sustained>,
     /// Has any call been answered since the model was loaded?
@@ -153,6 +155,7 @@ fn note(
             e2e_ms: Some(sample.e2e_ms()),
             itl_p50_ms: itl.map(|(median, _)| median),
             itl_max_ms: itl.map(|(_, max)| max),
+            retries: Some(sample.retries),
             ..row
         };
     } else {
@@ -165,6 +168,9 @@ fn note(
         return Ok(());
     }
     answers.records += 1;
+    if let Some(retries) = row.retries.filter(|n| *n > 0) {
+        answers.retried = (answers.retried.0 + 1, answers.retried.1 + u64::from(retries));
+    }
     match answer {
         // Without a warm-up the first call is the cold one, which is in samples.csv but in no percentile.
         Ok(answer) if !cold => answers.timings.add(&answer.sample),

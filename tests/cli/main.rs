@@ -11,6 +11,8 @@ mod import;
 #[cfg(feature = "llama")]
 mod llama;
 mod methods;
+#[cfg(feature = "openai")]
+mod openai;
 #[cfg(feature = "llama")]
 mod ort;
 mod plugins;
@@ -21,5 +23,7 @@ mod real;
 mod resume;
 mod run;
 mod scoring;
+#[cfg(feature = "openai")]
+mod stub;
 mod subjects;
 mod telemetry;
