@@ -146,7 +146,8 @@ fn note(
             status: "ok",
             correct: answer.judgement.language.is_none().then_some(answer.judgement.correct),
             score: Some(answer.score),
-            prompt_tokens: Some(sample.prompt_tokens),
+            // A server that counts none has not told how many they are.
+            prompt_tokens: Some(sample.prompt_tokens).filter(|n| *n > 0),
             cached_tokens: Some(sample.cached_tokens),
             output_tokens: sample.output_tokens,
             queue_ms: Some(0.0),

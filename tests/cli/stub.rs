@@ -99,9 +99,9 @@ fn prompt(body: &Value) -> String {
 /// option B, or the one that a prompt asks it to like.
 fn tokens(prompt: &str) -> Vec<String> {
     match prompt.rfind('?').map(|at| &prompt[..at]) {
-        Some(before) if !prompt.contains("Answer:") => {
+        Some(before) if !prompt.contains("\nA. ") => {
             let digit = before.chars().last().unwrap_or('0').to_string();
-            [digit.as_str(), "\n", "so", " it", " is", "."].map(str::to_owned).to_vec()
+            [digit.as_str(), " ", "\n", "so", " it", " is", "."].map(str::to_owned).to_vec()
         }
         _ => vec![format!(" {}", liked(prompt)), ".".to_owned()],
     }
@@ -246,6 +246,10 @@ fn streamed(out: &mut TcpStream, path: &str, body: &Value, text: &str, act: Act)
     };
     let most = body["max_tokens"].as_u64().unwrap_or(1) as usize;
     let mut all = tokens(text);
+    let stop = body["stop"][0].as_str().unwrap_or("##").to_owned();
+    if let Some(at) = all.iter().position(|t| t.contains(&stop)) {
+        all.truncate(at);
+    }
     let length = if act == Act::Endless { 1000 } else { all.len().min(most) };
     all = all.into_iter().cycle().take(length).collect();
     if path != "/completions" {

@@ -26,9 +26,9 @@ pub struct Job {
 
 /// What a thread has to tell of its request.
 pub enum Said {
-    /// A part of the answer, as it came.
-    Part(String),
-    /// The last message.
+    /// A part of the answer, as it came, and how often the request had been tried again.
+    Part(String, u32),
+    /// The last message, and the same.
     End(Result<End, Trouble>, u32),
 }
 
@@ -46,6 +46,7 @@ struct State<'a> {
     has_stops: bool,
     prefilled: bool,
     sent: u32,
+    retries: u32,
 }
 
 /// Continues all requests.
@@ -67,6 +68,7 @@ pub fn generate(session: &Session, requests: &[(u64, Generate)], sink: &Sink) ->
                     has_stops: !request.stop.is_empty(),
                     prefilled: false,
                     sent: 0,
+                    retries: 0,
                 });
             }
         }
@@ -87,9 +89,15 @@ pub fn generate(session: &Session, requests: &[(u64, Generate)], sink: &Sink) ->
 impl State<'_> {
     /// Passes on what a thread said; `true`: the request is done.
     fn hear(&mut self, said: Option<Said>, sink: &Sink, hopeless: &mut Option<Failure>) -> bool {
-        let (end, retries) = match said {
-            Some(Said::Part(text)) => return self.part(&text, sink),
-            Some(Said::End(end, retries)) => (end, retries),
+        let end = match said {
+            Some(Said::Part(text, retries)) => {
+                self.retries = retries;
+                return self.part(&text, sink);
+            }
+            Some(Said::End(end, retries)) => {
+                self.retries = retries;
+                end
+            }
             None => {
                 sink.failed(self.id, &Failure::internal("a thread of this backend is gone: please report it"));
                 return true;
@@ -103,7 +111,7 @@ impl State<'_> {
                     _ if self.has_stops => EB_FINISH_STOP,
                     _ => EB_FINISH_EOS,
                 };
-                self.done(finish, end.usage, retries, sink);
+                self.done(finish, end.usage, sink);
             }
             Err(trouble) => {
                 sink.failed(self.id, &trouble.failure);
@@ -118,10 +126,10 @@ impl State<'_> {
     fn part(&mut self, text: &str, sink: &Sink) -> bool {
         // What went before the first token cannot be told apart from it.
         if !std::mem::replace(&mut self.prefilled, true) && sink.prefilled(self.id, 0, 0) {
-            return self.done(EB_FINISH_SINK, None, 0, sink);
+            return self.done(EB_FINISH_SINK, None, sink);
         }
         if self.sent == self.max_new {
-            return self.done(EB_FINISH_LENGTH, None, 0, sink);
+            return self.done(EB_FINISH_LENGTH, None, sink);
         }
         let mut event = EbEvent::new(EB_EVENT_TOKEN, self.id);
         event.token = -1;
@@ -129,12 +137,12 @@ impl State<'_> {
         let enough = sink.send(&event);
         self.sent += 1;
         if self.stops.appear(text.as_bytes()) {
-            return self.done(EB_FINISH_STOP, None, 0, sink);
+            return self.done(EB_FINISH_STOP, None, sink);
         }
-        enough && self.done(EB_FINISH_SINK, None, 0, sink)
+        enough && self.done(EB_FINISH_SINK, None, sink)
     }
 
-    fn done(&mut self, finish: i32, usage: Option<Usage>, retries: u32, sink: &Sink) -> bool {
+    fn done(&mut self, finish: i32, usage: Option<Usage>, sink: &Sink) -> bool {
         if !std::mem::replace(&mut self.prefilled, true) {
             sink.prefilled(self.id, 0, 0);
         }
@@ -144,7 +152,7 @@ impl State<'_> {
         event.prompt_tokens = usage.prompt_tokens;
         event.cached_tokens = usage.cached_tokens();
         event.n_tokens = usage.completion_tokens;
-        event.index = retries;
+        event.index = self.retries;
         sink.send(&event);
         true
     }
@@ -156,16 +164,16 @@ pub fn stream(job: &Job, outlet: &Outlet<Said>) {
     let (end, retries) = job.server.retrying(
         outlet.cancelled(),
         || begun.get(),
-        || {
+        |retries| {
             let reply = job.server.post(job.path, &job.body)?;
             if !reply.is_stream {
                 // A server that does not stream: all at once, at the end.
                 let answer = Answer::parse(&reply.whole()?).map_err(Trouble::nonsense)?;
-                outlet.say(Said::Part(answer.text));
+                outlet.say(Said::Part(answer.text, retries));
                 return Ok((End { finish: answer.finish, usage: answer.usage }, None));
             }
             let mut events = Events::new(reply.lines);
-            let end = follow(&mut events, outlet, &begun)?;
+            let end = follow(&mut events, retries, outlet, &begun)?;
             // Where nobody listens any more, closing the connection tells the server to stop.
             Ok((end, (!outlet.cancelled().load(Ordering::Relaxed)).then_some(events)))
         },
@@ -183,6 +191,7 @@ pub fn stream(job: &Job, outlet: &Outlet<Said>) {
 /// Passes on the parts of a stream until it ends.
 fn follow<R: std::io::BufRead>(
     events: &mut Events<R>,
+    retries: u32,
     outlet: &Outlet<Said>,
     begun: &Cell<bool>,
 ) -> Result<End, Trouble> {
@@ -204,7 +213,7 @@ fn follow<R: std::io::BufRead>(
         if !answer.text.is_empty() || answer.hidden {
             parts += 1;
             begun.set(true);
-            if !outlet.say(Said::Part(answer.text)) {
+            if !outlet.say(Said::Part(answer.text, retries)) {
                 return Ok(end);
             }
         } else if outlet.cancelled().load(Ordering::Relaxed) {

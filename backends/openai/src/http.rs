@@ -198,17 +198,17 @@ impl Server {
         }
     }
 
-    /// Runs `attempt` until it succeeds, is not worth another try, or all tries are used up or `cancelled`. Gives also how often
+    /// Runs `attempt`, which is told how many came before, until it succeeds, is not worth another try, or all tries are used up or `cancelled`. Gives also how often
     /// it was tried again. `begun`: something of the answer has been used, so that it cannot be asked for anew.
     pub fn retrying<T>(
         &self,
         cancelled: &AtomicBool,
         begun: impl Fn() -> bool,
-        mut attempt: impl FnMut() -> Result<T, Trouble>,
+        mut attempt: impl FnMut(u32) -> Result<T, Trouble>,
     ) -> (Result<T, Trouble>, u32) {
         let mut retries = 0;
         loop {
-            let mut trouble = match attempt() {
+            let mut trouble = match attempt(retries) {
                 Ok(value) => return (Ok(value), retries),
                 Err(trouble) => trouble,
             };

@@ -104,7 +104,7 @@ fn ask(job: &Job, outlet: &Outlet<Said>) {
     outlet.say(job.server.retrying(
         outlet.cancelled(),
         || false,
-        || {
+        |_| {
             let bytes = job.server.post(job.path, &job.body)?.whole()?;
             Answer::parse(&bytes).map_err(Trouble::nonsense)
         },

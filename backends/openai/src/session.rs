@@ -75,7 +75,7 @@ impl Session {
     /// `/models`: is anybody there, and which model is meant where the job names none? Not all servers have it.
     fn meet(&mut self) -> Result<(), Failure> {
         let never = AtomicBool::new(false);
-        let (reply, _) = self.server.retrying(&never, || false, || self.server.get("/models"));
+        let (reply, _) = self.server.retrying(&never, || false, |_| self.server.get("/models"));
         let list = match reply {
             Ok(reply) => {
                 self.runtime = reply.server.clone();
