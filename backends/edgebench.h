@@ -65,7 +65,7 @@ extern "C" {
 #endif
 
 #define EB_ABI_MAJOR 1
-#define EB_ABI_MINOR 1 /* 1: bos_text, eos_text of eb_info */
+#define EB_ABI_MINOR 2 /* 1: bos_text, eos_text of eb_info; 2: scored_by of eb_info, eb.score_text/1, counts in DONE */
 
 #if defined(_WIN32)
 #define EB_EXPORT __declspec(dllexport)
@@ -175,6 +175,9 @@ typedef struct eb_info {
     /* since 1.1 */
     eb_str bos_text; /* BOS and EOS as they are written in text, "<s>": chat templates use them; empty: none */
     eb_str eos_text;
+    /* since 1.2 */
+    eb_str scored_by; /* how eb.score_text/1 finds log-likelihoods in this session: "echo", "top-logprobs"; goes into the
+                         results. Empty: it cannot, or is not offered */
 } eb_info;
 
 /* tokenize() flags */
@@ -237,7 +240,12 @@ enum {
     EB_FINISH_SCORED = 7   /* score() is complete */
 };
 
-/* The plugin sets struct_size and fills what belongs to the kind; everything else is 0. */
+/* The plugin sets struct_size and fills what belongs to the kind; everything else is 0.
+ *
+ * COUNTS IN DONE (since 1.2), for a backend that learns them at the end only, as from a server: prompt_tokens and
+ * cached_tokens instead of those in PREFILL; n_tokens, the tokens that were made, where a TOKEN event may be
+ * several; index, how often the request was tried again. 0: nothing to add. Times of a request that was tried
+ * again count from its first try. */
 typedef struct eb_event {
     uint32_t struct_size;
     int32_t kind;           /* EB_EVENT_* */
@@ -358,6 +366,32 @@ typedef struct eb_score_v1 {
     eb_status (*score)(eb_session *session, const eb_score_request *const *requests, size_t n,
                        const eb_sink *sink, eb_error *error);
 } eb_score_v1;
+
+/* ---------------------------------------------------------------- extension eb.score_text/1 */
+
+#define EB_EXT_SCORE_TEXT "eb.score_text/1"
+
+/* As eb_score_request, but in text: for a backend whose tokenizer the host cannot reach. The backend sees to it that
+ * the continuations share one context in tokens: white space at the context's end goes to the continuations, and
+ * so does a token that reaches over its end. */
+typedef struct eb_score_text_request {
+    uint32_t struct_size;
+    uint32_t n_continuations;
+    uint64_t id;
+    uint64_t flags; /* EB_REQUEST_PARSE_SPECIAL */
+    eb_str context;
+    const eb_str *continuations; /* n_continuations strings, none of them empty */
+} eb_score_text_request;
+
+/* Used only where eb_info.scored_by is not empty, and not where the session has a tokenizer and eb.score/1. */
+typedef struct eb_score_text_v1 {
+    uint32_t struct_size;
+    uint32_t reserved; /* 0 */
+    /* [host] As score() of eb.score/1: PREFILL, one SCORE per continuation, DONE (EB_FINISH_SCORED). A log-likelihood
+     * that is only known not to be greater than a value is told as that value. */
+    eb_status (*score)(eb_session *session, const eb_score_text_request *const *requests, size_t n,
+                       const eb_sink *sink, eb_error *error);
+} eb_score_text_v1;
 
 /* ---------------------------------------------------------------- extension eb.device/1 */
 

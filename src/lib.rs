@@ -10,6 +10,7 @@
 //! | `probe` | the command of that name: what a board is and shows |
 //! | `testcase` | a run: plan, hosts started and watched, samples written |
 //! | `fit` | whether a model fits into memory, before anything is started |
+//! | `server` | which objects are servers, whether they answer, which process they are |
 //! | `testenv` | datasets, prompts, extraction, metrics; no process work |
 //! | `backend` | the C ABI, the host process and its client; the only `unsafe` |
 //! | `sense` | what `/proc` and `/sys` tell |
@@ -33,6 +34,7 @@ pub mod problem;
 pub mod random;
 pub mod results;
 pub mod sense;
+pub mod server;
 pub mod story;
 pub mod testcase;
 pub mod testenv;

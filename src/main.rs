@@ -12,6 +12,7 @@ use edgebench::probe;
 use edgebench::problem::Problem;
 use edgebench::results::write_whole;
 use edgebench::sense::{bandwidth, sensors};
+use edgebench::server;
 use edgebench::story::run_folder::Run;
 use edgebench::story::{boards, compare, prom, rank, suite, table};
 use edgebench::testcase::plan::Plan;
@@ -323,7 +324,9 @@ fn check_job(arguments: &Check) -> u8 {
                 plan.total_records(),
                 plan.bytes as f64 / 1e6,
             );
-            for warning in fit::warnings(&plan.job, &arguments.job, &sensors::root()).into_iter().chain(plan.notes) {
+            let memory = fit::warnings(&plan.job, &arguments.job, &sensors::root());
+            let servers = server::warnings(&plan.job, &arguments.job);
+            for warning in memory.into_iter().chain(servers).chain(plan.notes) {
                 eprintln!("warning: {warning}");
             }
             OK

@@ -47,6 +47,7 @@ pub const SAMPLE_COLUMNS: &[&str] = &[
     "e2e_ms",
     "itl_p50_ms",
     "itl_max_ms",
+    "retries",
 ];
 
 /// Columns of sustained.csv.
@@ -140,6 +141,8 @@ const CASE_TAIL: &[&str] = &[
     "query_ms_p95",
     "query_ms_p99",
     "within_limits",
+    "scored_by",
+    "retries",
 ];
 
 /// Columns of cases.csv, in order; `metrics` are those of the tasks' own metrics.

@@ -94,7 +94,8 @@ fn the_rust_mirror_has_the_headers_layout() {
             description,
             chat_template,
             bos_text,
-            eos_text
+            eos_text,
+            scored_by
         }
     );
     layout!(
@@ -173,6 +174,11 @@ fn the_rust_mirror_has_the_headers_layout() {
         }
     );
     layout!(l, eb_score_v1 = EbScoreV1 { struct_size, reserved, score });
+    layout!(
+        l,
+        eb_score_text_request = EbScoreTextRequest { struct_size, n_continuations, id, flags, context, continuations }
+    );
+    layout!(l, eb_score_text_v1 = EbScoreTextV1 { struct_size, reserved, score });
     layout!(l, eb_device = EbDevice { struct_size, cores, name, driver, memory_bytes, memory_free_bytes });
     layout!(l, eb_device_v1 = EbDeviceV1 { struct_size, reserved, get });
     layout!(l, eb_power_v1 = EbPowerV1 { struct_size, n_rails, name, read });

@@ -10,13 +10,15 @@ use core::ffi::{c_char, c_void};
 /// Version of the contract; the symbol carries the major number.
 pub const EB_ABI_MAJOR: u32 = 1;
 /// Append-only additions since 1.0.
-pub const EB_ABI_MINOR: u32 = 1;
+pub const EB_ABI_MINOR: u32 = 2;
 /// Name of the one exported symbol.
 pub const EB_SYMBOL: &str = "eb_backend_v1";
 /// Bytes of `eb_error.message`, its NUL included.
 pub const EB_ERROR_MESSAGE_SIZE: usize = 248;
 /// Name of the log-likelihood extension.
 pub const EB_EXT_SCORE: &str = "eb.score/1";
+/// Name of the log-likelihood extension for text.
+pub const EB_EXT_SCORE_TEXT: &str = "eb.score_text/1";
 /// Name of the extension that describes devices.
 pub const EB_EXT_DEVICE: &str = "eb.device/1";
 /// Name of the extension that reads power rails.
@@ -209,6 +211,7 @@ pub struct EbInfo {
     pub chat_template: EbStr,
     pub bos_text: EbStr,
     pub eos_text: EbStr,
+    pub scored_by: EbStr,
 }
 
 #[repr(C)]
@@ -341,6 +344,31 @@ pub struct EbScoreV1 {
     pub struct_size: u32,
     pub reserved: u32,
     pub score: Option<EbScoreFn>,
+}
+
+#[repr(C)]
+pub struct EbScoreTextRequest {
+    pub struct_size: u32,
+    pub n_continuations: u32,
+    pub id: u64,
+    pub flags: u64,
+    pub context: EbStr,
+    pub continuations: *const EbStr,
+}
+
+pub type EbScoreTextFn = unsafe extern "C" fn(
+    *mut EbSession,
+    *const *const EbScoreTextRequest,
+    usize,
+    *const EbSink,
+    *mut EbError,
+) -> EbStatus;
+
+#[repr(C)]
+pub struct EbScoreTextV1 {
+    pub struct_size: u32,
+    pub reserved: u32,
+    pub score: Option<EbScoreTextFn>,
 }
 
 #[repr(C)]

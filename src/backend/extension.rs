@@ -13,9 +13,14 @@ pub(super) unsafe trait Extension: Sized + 'static {
     const NAME: &'static str;
 }
 
-// SAFETY: the header's layout, held against it by tests/abi.rs; likewise the next two.
+// SAFETY: the header's layout, held against it by tests/abi.rs; likewise the next three.
 unsafe impl Extension for EbScoreV1 {
     const NAME: &'static str = EB_EXT_SCORE;
+}
+
+// SAFETY: see above.
+unsafe impl Extension for EbScoreTextV1 {
+    const NAME: &'static str = EB_EXT_SCORE_TEXT;
 }
 
 // SAFETY: see above.

@@ -14,7 +14,7 @@ use super::loader;
 use super::power::{Rails, Watch};
 use super::prefix::Prefixes;
 use super::sandbox;
-use super::session::{Aborter, Backend, CallError, Probe, ScoreRequest, Session, request_failure};
+use super::session::{Aborter, Backend, CallError, Collected, Probe, ScoreRequest, Session, request_failure};
 use super::sink::{Progress, Violation};
 use super::split::split_tokens;
 use super::wire::*;
@@ -262,7 +262,7 @@ fn describe(backend: &Backend, session: &Session, probe: Probe) -> Result<Opened
         can_tokenize: info.flags & EB_INFO_TOKENIZER != 0,
         can_sample: info.flags & EB_INFO_SAMPLING != 0,
         can_batch: info.flags & EB_INFO_BATCH != 0,
-        can_score: session.can_score(),
+        scored_by: session.scored_by(),
         ..Opened::default()
     })
 }
@@ -362,6 +362,8 @@ fn generation(prompt: &Prompt, start_ns: u64, p: Progress) -> Generation {
         done_ns: p.done_ns.unwrap_or_default(),
         prompt_tokens: p.prompt_tokens,
         cached_tokens: p.cached_tokens,
+        output_tokens: p.output_tokens,
+        retries: p.retries,
         text,
         finish,
         failure,
@@ -370,6 +372,25 @@ fn generation(prompt: &Prompt, start_ns: u64, p: Progress) -> Generation {
 }
 
 fn score(session: &Session, prefixes: &mut Prefixes, prompts: &[ScorePrompt]) -> Result<Vec<Scoring>, CallError> {
+    let by_text = session.scores_text();
+    let scored = if by_text { score_text(session, prompts) } else { score_tokens(session, prefixes, prompts) };
+    let (start_ns, progress) = scored?;
+    let scoring = |(prompt, p): (&ScorePrompt, Progress)| Scoring {
+        id: prompt.id,
+        start_ns,
+        prefill_ns: p.prefill_ns,
+        done_ns: p.done_ns.unwrap_or_default(),
+        prompt_tokens: p.prompt_tokens,
+        cached_tokens: p.cached_tokens,
+        retries: p.retries,
+        failure: request_failure(&p),
+        scores: p.scores.iter().map(|&(logprob, n_tokens, is_greedy)| Score { logprob, n_tokens, is_greedy }).collect(),
+    };
+    Ok(prompts.iter().zip(progress).map(scoring).collect())
+}
+
+/// Through `eb.score/1`.
+fn score_tokens(session: &Session, prefixes: &mut Prefixes, prompts: &[ScorePrompt]) -> Collected {
     let mut requests = Vec::with_capacity(prompts.len());
     for prompt in prompts {
         requests.push(match &prompt.input {
@@ -385,18 +406,21 @@ fn score(session: &Session, prefixes: &mut Prefixes, prompts: &[ScorePrompt]) ->
             }
         });
     }
-    let (start_ns, progress) = session.score(&requests, give_up)?;
-    let scoring = |(prompt, p): (&ScorePrompt, Progress)| Scoring {
-        id: prompt.id,
-        start_ns,
-        prefill_ns: p.prefill_ns,
-        done_ns: p.done_ns.unwrap_or_default(),
-        prompt_tokens: p.prompt_tokens,
-        cached_tokens: p.cached_tokens,
-        failure: request_failure(&p),
-        scores: p.scores.iter().map(|&(logprob, n_tokens, is_greedy)| Score { logprob, n_tokens, is_greedy }).collect(),
-    };
-    Ok(prompts.iter().zip(progress).map(scoring).collect())
+    session.score(&requests, give_up)
+}
+
+/// Through `eb.score_text/1`.
+fn score_text(session: &Session, prompts: &[ScorePrompt]) -> Collected {
+    let mut requests = Vec::with_capacity(prompts.len());
+    for prompt in prompts {
+        let ScoreInput::Text { context, continuations, control } = &prompt.input else {
+            let message = "this backend has no tokenizer, and its log-likelihoods are of text only";
+            return Err(CallError::Failed(Failure::new(FailureKind::Unsupported, message)));
+        };
+        let flags = if control.parse { EB_REQUEST_PARSE_SPECIAL } else { 0 };
+        requests.push((context.as_str(), continuations.as_slice(), flags));
+    }
+    session.score_text(&requests, give_up)
 }
 
 /// `EB_TOKENIZE_*`.

@@ -13,7 +13,7 @@ pub use describe::{Description, HostReport, TRIAL_ARGUMENT, describe};
 pub use start::{Way, become_packed, itself, spawn};
 
 use super::elf::{self, Libc};
-use super::loader::is_path;
+use super::loader::{OPENAI, is_path};
 use ruzstd::decoding::StreamingDecoder;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -85,10 +85,11 @@ impl Source {
 
 /// Names of the backends that need no plugin: those that are linked into this program or into a host inside it.
 pub fn built_in() -> Vec<&'static str> {
-    let inside = EMBEDDED.iter().any(|e| e.name.starts_with(LLAMA));
     let mut names = super::loader::BUILT_IN.to_vec();
-    if inside && !names.contains(&"llama") {
-        names.push("llama");
+    for (name, host) in [("llama", LLAMA), (OPENAI, OPENAI)] {
+        if EMBEDDED.iter().any(|e| e.name.starts_with(host)) && !names.contains(&name) {
+            names.push(name);
+        }
     }
     names
 }
@@ -120,7 +121,11 @@ pub fn source(backend: &str) -> io::Result<Source> {
     if EMBEDDED.is_empty() {
         return Ok(Source::Itself);
     }
-    let name = if is_path(backend) { plugin_host(Path::new(backend))? } else { llama_host(backend)? };
+    let name = match backend {
+        OPENAI => OPENAI.to_owned(),
+        _ if is_path(backend) => plugin_host(Path::new(backend))?,
+        _ => llama_host(backend)?,
+    };
     embedded(&name)
         .map(Source::Embedded)
         .ok_or_else(|| io::Error::other(format!("this build has no host called {name} inside")))

@@ -11,10 +11,15 @@ pub fn is_path(backend: &str) -> bool {
     backend.contains('/')
 }
 
+/// The backend whose objects are servers: its model is a name, not a file.
+pub const OPENAI: &str = "openai";
+
 /// Names of the backends that are linked in.
 pub const BUILT_IN: &[&str] = &[
     #[cfg(feature = "llama")]
     "llama",
+    #[cfg(feature = "openai")]
+    OPENAI,
 ];
 
 /// The table behind `backend`. The error is a sentence for the user.
@@ -30,6 +35,8 @@ fn built_in(name: &str) -> Result<&'static EbBackend, String> {
     match name {
         #[cfg(feature = "llama")]
         "llama" => Ok(edgebench_llama::table()),
+        #[cfg(feature = "openai")]
+        OPENAI => Ok(edgebench_openai::table()),
         _ => Err(format!(
             "no built-in backend is called `{name}` (there is: {}); a plugin is given by its path, with a `/` in it",
             if BUILT_IN.is_empty() { "none in this build".to_owned() } else { BUILT_IN.join(", ") }

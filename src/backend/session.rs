@@ -126,6 +126,7 @@ impl Backend {
             raw,
             backend: *self,
             score: self.extension::<EbScoreV1>().and_then(|table| table.score),
+            score_text: self.extension::<EbScoreTextV1>().and_then(|table| table.score),
             _bound: PhantomData,
         })
     }
@@ -157,6 +158,7 @@ pub struct Session {
     raw: NonNull<EbSession>,
     backend: Backend,
     score: Option<EbScoreFn>,
+    score_text: Option<EbScoreTextFn>,
     _bound: PhantomData<*mut ()>,
 }
 
@@ -189,8 +191,18 @@ impl Session {
         Aborter::new(self.raw, self.backend.functions.abort)
     }
 
-    pub fn can_score(&self) -> bool {
-        self.score.is_some()
+    /// Where log-likelihoods come from; empty: there are none.
+    pub fn scored_by(&self) -> String {
+        if self.score.is_some() {
+            return "logits".to_owned();
+        }
+        let said = self.info(|info, text| text(info.scored_by)).unwrap_or_default();
+        said.chars().filter(|_| self.score_text.is_some()).filter(|c| !c.is_control()).collect()
+    }
+
+    /// Are contexts and continuations handed over in text?
+    pub fn scores_text(&self) -> bool {
+        self.score.is_none() && self.score_text.is_some()
     }
 
     /// Calls `read` with the session's info, whose strings are valid only inside.
@@ -284,6 +296,35 @@ impl Session {
             })
             .collect();
         let pointers: Vec<*const EbScoreRequest> = structs.iter().map(ptr::from_ref).collect();
+        let collector = Collector::new(structs.iter().map(|r| r.n_continuations), true, give_up);
+        self.call(collector, |sink, error| {
+            // SAFETY: the session is open; requests, sink and error live for the call.
+            unsafe { score(self.raw.as_ptr(), pointers.as_ptr(), pointers.len(), sink, error) }
+        })
+    }
+
+    /// Log-likelihoods: each request is `(context, continuations, flags)`, flags being `EB_REQUEST_*`.
+    pub fn score_text(&self, requests: &[(&str, &[String], u64)], give_up: fn(Violation) -> !) -> Collected {
+        let Some(score) = self.score_text else {
+            let message = format!("the backend `{}` does not offer {EB_EXT_SCORE_TEXT}", self.backend.name());
+            return Err(CallError::Failed(Failure::new(FailureKind::Unsupported, message)));
+        };
+        let continuations: Vec<Vec<EbStr>> =
+            requests.iter().map(|(_, texts, _)| texts.iter().map(|text| EbStr::new(text)).collect()).collect();
+        let structs: Vec<EbScoreTextRequest> = requests
+            .iter()
+            .zip(&continuations)
+            .enumerate()
+            .map(|(i, ((context, _, flags), texts))| EbScoreTextRequest {
+                struct_size: size_of::<EbScoreTextRequest>() as u32,
+                n_continuations: texts.len() as u32,
+                id: i as u64,
+                flags: *flags,
+                context: EbStr::new(context),
+                continuations: texts.as_ptr(),
+            })
+            .collect();
+        let pointers: Vec<*const EbScoreTextRequest> = structs.iter().map(ptr::from_ref).collect();
         let collector = Collector::new(structs.iter().map(|r| r.n_continuations), true, give_up);
         self.call(collector, |sink, error| {
             // SAFETY: the session is open; requests, sink and error live for the call.

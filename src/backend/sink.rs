@@ -59,6 +59,10 @@ pub struct Progress {
     pub scores: Vec<(f64, u32, bool)>,
     pub prompt_tokens: u32,
     pub cached_tokens: u32,
+    /// Tokens that were made; as many as TOKEN events unless the backend says otherwise.
+    pub output_tokens: u32,
+    /// How often the request was tried again.
+    pub retries: u32,
     pub finish: i32,
     pub status: EbStatus,
     pub message: String,
@@ -78,6 +82,8 @@ impl Progress {
             scores: Vec::with_capacity(if scoring { expected as usize } else { 0 }),
             prompt_tokens: 0,
             cached_tokens: 0,
+            output_tokens: 0,
+            retries: 0,
             finish: 0,
             status: EB_OK,
             message: String::new(),
@@ -104,6 +110,7 @@ impl Progress {
                     return Err(Violation::TooManyTokens(self.expected));
                 }
                 self.token_ns.push(at);
+                self.output_tokens += 1;
                 // SAFETY: the contract says that an event's text is readable until event() returns.
                 self.text.extend_from_slice(unsafe { event.text.bytes() });
             }
@@ -123,6 +130,7 @@ impl Progress {
                 self.finish = event.finish;
                 self.status = event.status;
                 self.claims_ms = (event.claim_prefill_ms, event.claim_decode_ms);
+                self.counts(event);
                 if event.status != EB_OK {
                     // SAFETY: as above.
                     self.message = unsafe { event.text.to_string_lossy() };
@@ -135,6 +143,17 @@ impl Progress {
             other => return Err(Violation::UnknownKind(other)),
         }
         Ok(0)
+    }
+
+    /// What a backend learns at a request's end only.
+    fn counts(&mut self, done: &EbEvent) {
+        self.retries = done.index;
+        if done.prompt_tokens > 0 {
+            (self.prompt_tokens, self.cached_tokens) = (done.prompt_tokens, done.cached_tokens);
+        }
+        if !self.scoring {
+            self.output_tokens = self.output_tokens.max(done.n_tokens);
+        }
     }
 
     fn stands_in(&self, scoring: bool) -> Result<(), Violation> {

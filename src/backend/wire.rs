@@ -104,8 +104,9 @@ pub struct Opened {
     pub can_sample: bool,
     /// Several prompts of one call really run together.
     pub can_batch: bool,
-    /// `eb.score/1` is there: multiple choice by log-likelihood works.
-    pub can_score: bool,
+    /// Where log-likelihoods of options come from: `logits` (`eb.score/1`), or as a backend without a tokenizer says
+    /// (`eb.score_text/1`). Empty: there are none.
+    pub scored_by: String,
 }
 
 /// A device that a backend can run on. Unknown numbers are 0, unknown texts empty.
@@ -206,6 +207,10 @@ pub struct Generation {
     pub done_ns: u64,
     pub prompt_tokens: u32,
     pub cached_tokens: u32,
+    /// At least as many as `token_ns` has: a server may send several at once.
+    pub output_tokens: u32,
+    /// How often a server's backend tried again; the times count from the first try.
+    pub retries: u32,
     /// The tokens' bytes joined, U+FFFD for what is not UTF-8; cut at the first stop string.
     pub text: String,
     pub finish: Finish,
@@ -254,6 +259,8 @@ pub struct Scoring {
     /// Tokens of the context.
     pub prompt_tokens: u32,
     pub cached_tokens: u32,
+    /// As in [`Generation`].
+    pub retries: u32,
     /// One for each continuation, in their order.
     pub scores: Vec<Score>,
     pub failure: Option<Failure>,

@@ -136,6 +136,11 @@ impl Metric {
         self.kind() == Kind::Classes
     }
 
+    /// Is it about log-likelihoods of options?
+    pub fn needs_scores(self) -> bool {
+        self.kind() == Kind::Options
+    }
+
     /// Why it cannot be had with `method`, and what to do.
     pub fn misfit(self, method: &Method) -> Option<(&'static str, &'static str)> {
         match (method, self.kind()) {

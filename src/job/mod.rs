@@ -4,7 +4,7 @@
 //! `read` turns TOML into these types, `data` the words of a task for its files, `prompt` those parts of it that concern
 //! what a model sees, `load` those about how much is asked at a time, `metric` and `scoring` those about judging,
 //! `measure` those about sampling, power and limits, `gate` those about regressions, `suite` scores over several tasks,
-//! `watch` following a training run; `toml` is the table reader that remembers lines.
+//! `watch` following a training run, `server` where a server is; `toml` is the table reader that remembers lines.
 
 mod data;
 mod gate;
@@ -14,6 +14,7 @@ mod metric;
 mod prompt;
 mod read;
 mod scoring;
+mod server;
 mod suite;
 mod toml;
 pub mod watch;
@@ -23,8 +24,10 @@ pub use load::{Latency, Load, Rate};
 pub use measure::{Cooldown, Limits, Measure, Power, PowerSource};
 pub use metric::Metric;
 pub use scoring::{Compat, Scoring, Tolerance};
+pub use server::Address;
 pub use suite::{Average, Suite};
 
+use crate::backend::loader::OPENAI;
 use crate::problem::Problem;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -69,9 +72,9 @@ pub struct Instance {
     pub id: String,
     /// A built-in name or an absolute path of a plugin.
     pub backend: String,
-    /// As written in the job; empty when the object has none.
+    /// As written in the job; empty when the object has none. A server's model has a name only.
     pub model: String,
-    /// Absolute; `None` when the object has none.
+    /// Absolute; `None` when the object has none, or a name only.
     pub model_path: Option<PathBuf>,
     /// In the order of the job file, as the backend gets them: see [`path_param`].
     pub params: Vec<(String, String)>,
@@ -115,6 +118,14 @@ impl Instance {
         let chat = (self.chat.template != ChatTemplate::Off).then(|| format!("chat={}", self.chat.text));
         let pairs: Vec<String> = self.params.iter().map(|(k, v)| format!("{k}={}", written(v))).chain(chat).collect();
         pairs.join(" ")
+    }
+}
+
+impl Instance {
+    /// Where the object is, if it is a server.
+    pub fn address(&self) -> Option<Address> {
+        let url = self.params.iter().find(|(key, _)| key == "url").filter(|_| self.backend == OPENAI);
+        url.and_then(|(_, url)| Address::parse(url))
     }
 }
 

@@ -7,6 +7,7 @@ use super::load;
 use super::measure;
 use super::prompt::{self, OPTIONS};
 use super::scoring;
+use super::server;
 use super::suite;
 use super::toml::{Source, Table, Value, distance};
 use super::watch::{self, CHECKPOINT, Watch};
@@ -143,12 +144,22 @@ fn object(source: &Source, mut table: Table, folder: &Path, instances: &mut Vec<
         .into_iter()
         .filter_map(|v| backend(&v, folder))
         .collect();
-    let models: Vec<Option<(String, PathBuf)>> = match table.get("model") {
+    let served = !backends.is_empty() && backends.iter().all(|b| b == OPENAI);
+    let model = |v: &Value| match v.name()? {
+        name if served => Some((name.to_owned(), None)),
+        CHECKPOINT => Some((CHECKPOINT.to_owned(), None)),
+        _ => file(v, folder, true).map(|(text, path)| (text, Some(path))),
+    };
+    let models: Vec<Option<(String, Option<PathBuf>)>> = match table.get("model") {
         None => vec![None],
-        Some(value) => value.sweep().iter().filter_map(|v| model(v, folder).map(Some)).collect(),
+        Some(value) => value.sweep().iter().filter_map(|v| model(v).map(Some)).collect(),
     };
     let mut swept = backends.len() > 1 || models.len() > 1;
     let mut sweeps: Vec<(String, Vec<String>)> = Vec::new();
+    if let Some(urls) = server::urls(&mut table, served) {
+        swept |= urls.len() > 1;
+        sweeps.push(("url".to_owned(), urls));
+    }
     if let Some(params) = table.get("params").and_then(|v| v.table("params")) {
         for (key, value) in params.entries() {
             let values: Vec<String> =
@@ -190,21 +201,13 @@ fn object(source: &Source, mut table: Table, folder: &Path, instances: &mut Vec<
                     id: if swept { format!("{name}.{number}") } else { name.to_owned() },
                     backend: backend.clone(),
                     model: model.as_ref().map_or(String::new(), |(text, _)| text.clone()),
-                    model_path: model.as_ref().map(|(_, path)| path.clone()),
+                    model_path: model.as_ref().and_then(|(_, path)| path.clone()),
                     params,
                     folder: folder.to_path_buf(),
                     chat: chat.clone(),
                 });
             }
         }
-    }
-}
-
-/// A model's path, or the word that stands for checkpoints.
-fn model(value: &Value, folder: &Path) -> Option<(String, PathBuf)> {
-    match value.name()? {
-        CHECKPOINT => Some((CHECKPOINT.to_owned(), PathBuf::new())),
-        _ => file(value, folder, true),
     }
 }
 

@@ -5,6 +5,7 @@ pub mod bandwidth;
 pub mod board;
 pub mod energy;
 pub mod external;
+pub mod listener;
 pub mod memory;
 pub mod phase;
 pub mod process;

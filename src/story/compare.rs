@@ -127,6 +127,10 @@ fn unlike(base: &Run, new: &Run) -> Vec<String> {
         match new.rows.iter().find(|r| r.get("case") == case) {
             None => reasons.push(format!("{case}: missing in the new run")),
             Some(other) => {
+                let scored_by = [row, other].map(|r| r.get("scored_by"));
+                if scored_by[0] != scored_by[1] {
+                    reasons.push(format!("{case}: scored by {} and by {}", scored_by[0], scored_by[1]));
+                }
                 for (row, name) in [(row, "base"), (other, "new")] {
                     if row.get("status") != Status::Ok.name() {
                         reasons.push(format!("{case}: {} in the {name} run: {}", row.get("status"), row.get("reason")));

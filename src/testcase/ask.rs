@@ -22,6 +22,9 @@ use std::cell::RefCell;
 use std::path::Path;
 use std::time::Duration;
 
+/// New tokens in which a model has to name an option, where its backend has no log-likelihoods.
+const LETTER_TOKENS: u32 = 16;
+
 /// What a method needs of a record.
 pub fn need(method: &Method) -> Need {
     match method {
@@ -160,13 +163,7 @@ impl<'a> Asker<'a> {
         match &self.task.method {
             Method::Choice(Options::Whole) => self.whole(client, seen, gold),
             Method::Choice(_) => self.choice(client, item, seen, gold, prefix),
-            Method::Generate { .. } => {
-                let generation = one(client.generate(vec![self.prompt_of(0, seen, prefix)], self.timeout))?;
-                match generation.failure {
-                    Some(failure) => Err(sort(failure)),
-                    None => Ok(self.generated(item.record, gold, generation)),
-                }
-            }
+            Method::Generate { .. } => self.generate(client, item.record, seen, gold, prefix),
             Method::Perplexity(windows) => self.perplexity(client, item.record, windows),
         }
     }
@@ -181,6 +178,21 @@ impl<'a> Asker<'a> {
     /// Is [`Asker::ask_together`] of use?
     pub fn runs_together(&self) -> bool {
         self.opened.can_batch && self.task.batch != Some(1) && matches!(self.task.method, Method::Generate { .. })
+    }
+
+    fn generate(
+        &self,
+        client: &mut Client,
+        record: &Record,
+        seen: Seen,
+        gold: &Gold,
+        prefix: Prefix,
+    ) -> Result<Answer, AskError> {
+        let generation = one(client.generate(vec![self.prompt_of(0, seen, prefix)], self.timeout))?;
+        match generation.failure {
+            Some(failure) => Err(of_request(failure)),
+            None => Ok(self.generated(record, gold, generation)),
+        }
     }
 
     /// What a generation that did not fail is worth.
@@ -198,6 +210,10 @@ impl<'a> Asker<'a> {
         gold: &Gold,
         prefix: Prefix,
     ) -> Result<Answer, AskError> {
+        if self.opened.scored_by.is_empty() {
+            self.may_be_written()?;
+            return self.generate(client, item.record, seen, gold, prefix);
+        }
         let Seen { text, control, options } = seen;
         let (scores, scoring) = self.score(client, text, options.clone(), control, prefix)?;
         let alone = match self.task.metrics.contains(&Metric::AccMutualInfo) {
@@ -225,7 +241,7 @@ impl<'a> Asker<'a> {
         let input = ScoreInput::Text { context, continuations, control };
         let scoring = one(client.score(vec![ScorePrompt { id: 0, input, prefix }], self.timeout))?;
         if let Some(failure) = scoring.failure {
-            return Err(sort(failure));
+            return Err(of_request(failure));
         }
         // As they are written: rounded to 1e-6.
         let scores = scoring.scores.iter().map(|s| (s.logprob * 1e6).round() / 1e6).collect();
@@ -246,10 +262,21 @@ impl<'a> Asker<'a> {
         Ok(scores)
     }
 
+    /// # Errors
+    /// The task needs log-likelihoods, which the backend has not: the letter that a model writes would not do.
+    fn may_be_written(&self) -> Result<(), AskError> {
+        if self.task.method == Method::Choice(Options::Letter) && !self.task.metrics.iter().any(|m| m.needs_scores()) {
+            return Ok(());
+        }
+        let what = "the backend tells no log-likelihoods (it has no eb.score/1), and this task cannot be answered by \
+                    a letter that is written; use options = \"letter\" and metrics without log-likelihoods";
+        Err(AskError::Host(HostError::Failed(Failure::new(FailureKind::Unsupported, what))))
+    }
+
     fn prompt_of(&self, id: u64, seen: Seen, prefix: Prefix) -> WirePrompt {
         let (stop, max_new) = match &self.task.method {
             Method::Generate { stop, max_tokens } => (stop.clone(), *max_tokens),
-            _ => (Vec::new(), 1),
+            _ => (Vec::new(), LETTER_TOKENS),
         };
         let input = Input::Text(seen.text, seen.control);
         WirePrompt { id, input, max_new, stop, sampling: Sampling::GREEDY, ignore_eos: false, prefix }
@@ -300,6 +327,14 @@ fn sort(failure: Failure) -> AskError {
     match failure.kind {
         FailureKind::ContextFull | FailureKind::Invalid => AskError::Record(failure),
         _ => AskError::Host(HostError::Failed(failure)),
+    }
+}
+
+/// What failed for one request, while the call as a whole went well, concerns the record also if a device or server did.
+fn of_request(failure: Failure) -> AskError {
+    match failure.kind {
+        FailureKind::Device => AskError::Record(failure),
+        _ => sort(failure),
     }
 }
 

@@ -20,6 +20,7 @@ use crate::results::{CaseRow, Status};
 use crate::sense::bandwidth::Once;
 use crate::sense::phase::Phase;
 use crate::sense::process;
+use crate::server::{self, Watched};
 use crate::testenv::metric::Tally;
 use std::path::Path;
 use std::time::Instant;
@@ -67,6 +68,8 @@ struct Measured {
     load_cold_ns: Option<u64>,
     hot_start_c: Option<f64>,
     rss_peak_mib: Option<f64>,
+    /// Why the server that was asked could not be watched.
+    unseen: Option<String>,
 }
 
 /// Runs a case and gives its row, and what was loaded if it came that far.
@@ -112,11 +115,15 @@ pub fn run(
     figures::answers(&mut row, answers, task);
     if let Some(opened) = &measured.opened {
         figures::opened(&mut row, opened, answers, context.bandwidth);
+        figures::scored_by(&mut row, opened, &task.method);
     }
     figures::telemetry(&mut row, &eyes, answers, &task.method);
-    figures::judge(&mut row, &eyes, answers, measured.hot_start_c, &context.job.measure);
+    figures::judge(&mut row, &eyes, answers, measured.hot_start_c, measured.unseen.as_deref(), &context.job.measure);
     if status != Status::Ok {
         row.set("valid", "no");
+    }
+    if instance.address().is_some() {
+        row.set("retries", answers.retried.1.to_string());
     }
     row.set_number("load_cold_ms", measured.load_cold_ns.map(|ns| ns as f64 / 1e6), 3);
     row.set_number("rss_peak_mib", measured.rss_peak_mib, 1);
@@ -161,7 +168,16 @@ fn measure(
     }
     let start_ns = now_ns();
     let mut client = Client::start(&instance.backend).map_err(End::Host)?;
-    context.telemetry.follow(Some(client.pid()));
+    let watched = match server::watched(instance, context.proc_root) {
+        Watched::Host => Some(client.pid()),
+        Watched::Server(pid) => Some(pid),
+        Watched::Remote => None,
+        Watched::Unseen(why) => {
+            measured.unseen = Some(why);
+            None
+        }
+    };
+    context.telemetry.follow(watched);
     let opened = client.open(open, job.load_timeout);
     eyes.watch.mark(Phase::Load, start_ns, now_ns());
     if let Some(trace) = context.journal.trace() {
@@ -176,7 +192,7 @@ fn measure(
                 .and_then(|()| ask(context, eyes, task, &asker, &mut client, measured))
         }
     };
-    measured.rss_peak_mib = process::rss_peak_mib(context.proc_root, client.pid());
+    measured.rss_peak_mib = watched.and_then(|pid| process::rss_peak_mib(context.proc_root, pid));
     result?;
     client.close().map_err(End::Host)
 }
@@ -185,7 +201,7 @@ fn measure(
 pub fn open(job: &Job, instance: &Instance, title: &str) -> Open {
     Open {
         backend: instance.backend.clone(),
-        model: instance.model_path.as_ref().map_or(String::new(), |p| p.to_string_lossy().into_owned()),
+        model: instance.model_path.as_ref().map_or(instance.model.clone(), |p| p.to_string_lossy().into_owned()),
         params: fit::params(job, instance),
         title: title.to_owned(),
         sandbox: job.sandbox,

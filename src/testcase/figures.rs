@@ -92,6 +92,14 @@ pub fn bandwidth_util(opened: &Opened, speed: Option<f64>, depth: Option<f64>, b
     Some((opened.weights_bytes as f64 + kv) * speed / bandwidth.need()?)
 }
 
+/// Where the answers to a `choice` task come from: log-likelihoods, and whose; or the letter that the model writes,
+/// where its backend has none.
+pub fn scored_by(row: &mut CaseRow, opened: &Opened, method: &Method) {
+    if let Method::Choice(_) = method {
+        row.set("scored_by", if opened.scored_by.is_empty() { "generation" } else { &opened.scored_by });
+    }
+}
+
 /// Memory, processor, heat and energy.
 pub fn telemetry(row: &mut CaseRow, eyes: &Eyes, answers: &Answers, method: &Method) {
     let watch = &eyes.watch;
@@ -156,7 +164,15 @@ pub fn evidence(eyes: &Eyes, passes: &[f64], timed_s: f64, records: u64) -> Evid
 }
 
 /// Whether the row's speed and energy can be taken for the board's, with the reasons.
-pub fn judge(row: &mut CaseRow, eyes: &Eyes, answers: &Answers, hot_start_c: Option<f64>, measure: &Measure) {
+/// `unseen`: why a server could not be watched.
+pub fn judge(
+    row: &mut CaseRow,
+    eyes: &Eyes,
+    answers: &Answers,
+    hot_start_c: Option<f64>,
+    unseen: Option<&str>,
+    measure: &Measure,
+) {
     let seen = evidence(eyes, &answers.speeds, answers.timed.as_secs_f64(), answers.records);
     let evidence = Evidence { hot_start_c, makes_room: measure.makes_room, ..seen };
     let (valid, findings) = verdict(&evidence, &measure.limits);
@@ -167,6 +183,16 @@ pub fn judge(row: &mut CaseRow, eyes: &Eyes, answers: &Answers, hot_start_c: Opt
     if answers.tally.failed > 0 {
         codes.insert(0, "failed-records");
         reasons.insert(0, format!("failed-records: {} of {} records", answers.tally.failed, answers.tally.n));
+    }
+    if let Some(why) = unseen {
+        codes.push("server-unseen");
+        reasons.push(format!("server-unseen: {why}"));
+    }
+    let (requests, times) = answers.retried;
+    if requests > 0 {
+        codes.push("retried");
+        reasons
+            .push(format!("retried: {requests} requests, {times} times in all; their times count from the first try"));
     }
     if let Some(sustained) = &answers.sustained {
         row.set_number("throttle_after_s", sustained.slower_after_s(measure.limits.clock_pct), 1);

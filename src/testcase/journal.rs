@@ -76,6 +76,7 @@ pub struct SampleRow<'a> {
     pub e2e_ms: Option<f64>,
     pub itl_p50_ms: Option<f64>,
     pub itl_max_ms: Option<f64>,
+    pub retries: Option<u32>,
 }
 
 /// A file that is appended to.
@@ -181,7 +182,8 @@ impl Journal {
         let (prompt, cached, output) = (whole(row.prompt_tokens), whole(row.cached_tokens), whole(row.output_tokens));
         let times = [row.queue_ms, row.ttft_ms, row.decode_ms, row.e2e_ms, row.itl_p50_ms, row.itl_max_ms].map(ms);
         let head = [row.case, row.id, row.subject, &pass, row.status, correct, &score, &prompt, &cached, &output];
-        let line = csv_line(head.into_iter().chain(times.iter().map(String::as_str)));
+        let retries = whole(row.retries);
+        let line = csv_line(head.into_iter().chain(times.iter().chain([&retries]).map(String::as_str)));
         self.samples.write(|out| out.write_all(&line))?;
         self.sync_if_due()
     }

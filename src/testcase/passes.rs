@@ -31,6 +31,8 @@ pub struct Answers {
     pub timed: Duration,
     /// Records per second of each whole timed pass.
     pub speeds: Vec<f64>,
+    /// Requests that were tried again, and how often.
+    pub retried: (u64, u64),
     pub first_failure: Option<String>,
     pub sustained: Option<Sustained>,
     /// New tokens of timed passes.
@@ -216,7 +218,8 @@ fn note(
             status: "ok",
             correct: answer.judgement.language.is_none().then_some(answer.judgement.correct),
             score: Some(answer.score),
-            prompt_tokens: Some(sample.prompt_tokens),
+            // A server that counts none has not told how many they are.
+            prompt_tokens: Some(sample.prompt_tokens).filter(|n| *n > 0),
             cached_tokens: Some(sample.cached_tokens),
             output_tokens: sample.output_tokens,
             queue_ms: Some(sample.queue_ms()),
@@ -225,6 +228,7 @@ fn note(
             e2e_ms: Some(sample.e2e_ms()),
             itl_p50_ms: itl.map(|(median, _)| median),
             itl_max_ms: itl.map(|(_, max)| max),
+            retries: Some(sample.retries),
             ..row
         };
     } else {
@@ -238,6 +242,9 @@ fn note(
     }
     answers.records += 1;
     answers.output_tokens += answer.as_ref().map_or(0, |a| u64::from(a.sample.output_tokens.unwrap_or(0)));
+    if let Some(retries) = row.retries.filter(|n| *n > 0) {
+        answers.retried = (answers.retried.0 + 1, answers.retried.1 + u64::from(retries));
+    }
     match answer {
         // Without a warm-up the first call is the cold one, which is in samples.csv but in no percentile.
         Ok(answer) if !cold => answers.timings.add(&answer.sample),

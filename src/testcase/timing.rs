@@ -21,6 +21,8 @@ pub struct Sample {
     pub first_ns: Option<u64>,
     pub last_ns: Option<u64>,
     pub done_ns: u64,
+    /// How often the request was tried again.
+    pub retries: u32,
     /// Times between tokens.
     pub gaps_ns: Vec<u64>,
 }
@@ -32,11 +34,12 @@ impl From<&Generation> for Sample {
             queue_ns: 0,
             prompt_tokens: g.prompt_tokens,
             cached_tokens: g.cached_tokens,
-            output_tokens: Some(g.token_ns.len() as u32),
+            output_tokens: Some(g.output_tokens),
             prefill_ns: g.prefill_ns,
             first_ns: g.token_ns.first().copied(),
             last_ns: g.token_ns.last().copied(),
             done_ns: g.done_ns,
+            retries: g.retries,
             gaps_ns: g.token_ns.windows(2).map(|w| w[1].saturating_sub(w[0])).collect(),
         }
     }
@@ -50,6 +53,7 @@ impl From<&Scoring> for Sample {
             cached_tokens: s.cached_tokens,
             prefill_ns: s.prefill_ns,
             done_ns: s.done_ns,
+            retries: s.retries,
             ..Sample::default()
         }
     }
@@ -221,6 +225,8 @@ mod tests {
             done_ns: 900_000_000,
             prompt_tokens: 50,
             cached_tokens: 10,
+            output_tokens: tokens.len() as u32,
+            retries: 0,
             text: String::new(),
             finish: crate::backend::wire::Finish::Eos,
             failure: None,

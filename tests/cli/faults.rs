@@ -1,6 +1,6 @@
 //! A backend that misbehaves costs its own test case and nothing else.
 
-use crate::common::{Bench, GENERATE, both_tasks, mock, questions};
+use crate::common::{Bench, CHOICE, GENERATE, both_tasks, mock, questions};
 
 /// Runs a misbehaving object before a sound one; gives the statuses and reasons of the former's two cases.
 fn with_fault(params: &str) -> Vec<(String, String)> {
@@ -198,11 +198,21 @@ fn an_unknown_parameter_is_named() {
 }
 
 #[test]
-fn a_backend_without_scores_cannot_do_multiple_choice() {
-    let bad = with_fault("score = false");
-    assert_eq!(bad[0].0, "ok");
-    assert_eq!(bad[1].0, "unsupported", "{bad:?}");
-    assert!(bad[1].1.contains("eb.score/1"), "{bad:?}");
+fn a_backend_without_scores_is_asked_to_write_the_letter() {
+    let bench = Bench::new();
+    let tasks = both_tasks(&bench);
+    let text = CHOICE.replace("pick\"\n", "text\"\n") + "options = \"text\"\n";
+    let norm = CHOICE.replace("pick\"\n", "norm\"\n") + "metrics = [\"acc_norm\"]\n";
+    bench.mock_job("", "score = [true, false]", &format!("{tasks}{text}{norm}"));
+    assert_eq!(bench.run().0, 1);
+    let by = |id: &str| bench.case(id).get("scored_by").to_owned();
+    assert_eq!([by("mock.1/pick"), by("mock.2/pick"), by("mock.2/gen")], ["logits", "generation", ""]);
+    let row = bench.case("mock.2/pick");
+    assert_eq!((row.get("status"), row.get("n"), row.get("n_failed")), ("ok", "5", "0"));
+    for id in ["mock.2/text", "mock.2/norm"] {
+        assert_eq!(bench.case(id).get("status"), "unsupported", "{id}");
+        assert!(bench.case(id).get("reason").contains("eb.score/1"), "{}", bench.case(id).get("reason"));
+    }
 }
 
 #[test]

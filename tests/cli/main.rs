@@ -17,6 +17,8 @@ mod llama;
 mod methods;
 mod nightly;
 mod offline;
+#[cfg(feature = "openai")]
+mod openai;
 #[cfg(feature = "llama")]
 mod ort;
 mod plugins;
@@ -29,6 +31,8 @@ mod resume;
 mod run;
 mod scoring;
 mod server;
+#[cfg(feature = "openai")]
+mod stub;
 mod subjects;
 mod telemetry;
 mod trace;

@@ -57,6 +57,7 @@ impl Backend for Session {
             chat_template: EbStr::new(self.tokenizer.template()),
             bos_text: EbStr::new(self.tokenizer.bos_eos_text().0),
             eos_text: EbStr::new(self.tokenizer.bos_eos_text().1),
+            scored_by: EbStr::EMPTY,
         }
     }
 

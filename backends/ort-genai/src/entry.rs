@@ -65,6 +65,7 @@ impl Backend for Session {
             chat_template: EbStr::new(&folder.chat_template),
             bos_text: EbStr::new(&folder.bos_text),
             eos_text: EbStr::new(&folder.eos_text),
+            scored_by: EbStr::EMPTY,
         }
     }
 

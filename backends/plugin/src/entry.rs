@@ -4,7 +4,7 @@
 
 use crate::failure::Failure;
 use crate::ffi::{guard, read_sized, slice, write_sized};
-use crate::request::{Generate, Score, to_generate, to_score};
+use crate::request::{Generate, Score, ScoreText, to_generate, to_score, to_score_text};
 use crate::sink::Sink;
 use edgebench_abi::*;
 use std::cell::UnsafeCell;
@@ -36,22 +36,41 @@ pub trait Backend: Sized + 'static {
     /// the model wants them; `parse`: control tokens in the text count.
     ///
     /// # Errors
-    /// `EB_ERR_INVALID` for text that cannot be taken.
-    fn tokenize(&self, text: &[u8], special: bool, parse: bool, out: &mut [i32]) -> Result<usize, Failure>;
+    /// `EB_ERR_INVALID` for text that cannot be taken; `EB_ERR_UNSUPPORTED` where the tokenizer is out of reach.
+    fn tokenize(&self, _text: &[u8], _special: bool, _parse: bool, _out: &mut [i32]) -> Result<usize, Failure> {
+        Err(Failure::unsupported("the tokenizer is out of this backend's reach"))
+    }
 
     /// The same the other way round, in bytes. Control tokens are nothing.
     ///
     /// # Errors
-    /// `EB_ERR_INVALID` for tokens outside the vocabulary.
-    fn detokenize(&self, tokens: &[i32], out: &mut [u8]) -> Result<usize, Failure>;
+    /// `EB_ERR_INVALID` for tokens outside the vocabulary; `EB_ERR_UNSUPPORTED` as above.
+    fn detokenize(&self, _tokens: &[i32], _out: &mut [u8]) -> Result<usize, Failure> {
+        Err(Failure::unsupported("the tokenizer is out of this backend's reach"))
+    }
 
     /// # Errors
     /// Of the call as a whole; those of single requests are in their DONE events.
     fn generate(&mut self, requests: &[(u64, Generate)], sink: &Sink) -> Result<(), Failure>;
 
+    /// Which of the two below is offered.
+    const SCORES: Scores = Scores::Tokens;
+
+    /// For `eb.score/1`.
+    ///
     /// # Errors
     /// As [`Backend::generate`].
-    fn score(&mut self, requests: &[(u64, Score)], sink: &Sink) -> Result<(), Failure>;
+    fn score(&mut self, _requests: &[(u64, Score)], _sink: &Sink) -> Result<(), Failure> {
+        Err(Failure::unsupported("this backend does not score tokens"))
+    }
+
+    /// For `eb.score_text/1`.
+    ///
+    /// # Errors
+    /// As [`Backend::generate`].
+    fn score_text(&mut self, _requests: &[(u64, ScoreText)], _sink: &Sink) -> Result<(), Failure> {
+        Err(Failure::unsupported("this backend does not score text"))
+    }
 
     /// # Errors
     /// If a new sequence cannot be made.
@@ -61,6 +80,13 @@ pub trait Backend: Sized + 'static {
     fn device(_index: u32) -> Option<EbDevice> {
         None
     }
+}
+
+/// In what form a backend scores continuations.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scores {
+    Tokens,
+    Text,
 }
 
 /// Ends a running call from another thread.
@@ -130,6 +156,8 @@ pub trait Tables: Backend {
     };
     const SCORE: &'static EbScoreV1 =
         &EbScoreV1 { struct_size: size_of::<EbScoreV1>() as u32, reserved: 0, score: Some(score::<Self>) };
+    const SCORE_TEXT: &'static EbScoreTextV1 =
+        &EbScoreTextV1 { struct_size: size_of::<EbScoreTextV1>() as u32, reserved: 0, score: Some(score_text::<Self>) };
     const DEVICE: &'static EbDeviceV1 =
         &EbDeviceV1 { struct_size: size_of::<EbDeviceV1>() as u32, reserved: 0, get: Some(device::<Self>) };
 }
@@ -371,6 +399,24 @@ unsafe extern "C" fn score<B: Backend>(
     unsafe { with(handle, error, body) }
 }
 
+unsafe extern "C" fn score_text<B: Backend>(
+    handle: *mut EbSession,
+    requests: *const *const EbScoreTextRequest,
+    n: usize,
+    sink: *const EbSink,
+    error: *mut EbError,
+) -> EbStatus {
+    let body = |session: &mut B| {
+        // SAFETY: the sink is borrowed for this call.
+        let sink = unsafe { Sink::new(sink) }?;
+        // SAFETY: the header's rules for requests.
+        let all = unsafe { to_score_text(requests, n) }?;
+        session.score_text(&all, &sink)
+    };
+    // SAFETY: the header's rules for sessions and for `error`.
+    unsafe { with(handle, error, body) }
+}
+
 unsafe extern "C" fn reset<B: Backend>(handle: *mut EbSession, error: *mut EbError) -> EbStatus {
     // SAFETY: the header's rules for sessions and for `error`.
     unsafe { with(handle, error, B::reset) }
@@ -401,8 +447,10 @@ unsafe extern "C" fn device<B: Backend>(index: u32, out: *mut EbDevice, error: *
 unsafe extern "C" fn get_extension<B: Backend>(name: EbStr) -> *const c_void {
     // SAFETY: borrowed for this call.
     let name = unsafe { name.bytes() };
-    if name == EB_EXT_SCORE.as_bytes() {
+    if name == EB_EXT_SCORE.as_bytes() && B::SCORES == Scores::Tokens {
         std::ptr::from_ref(B::SCORE).cast()
+    } else if name == EB_EXT_SCORE_TEXT.as_bytes() && B::SCORES == Scores::Text {
+        std::ptr::from_ref(B::SCORE_TEXT).cast()
     } else if name == EB_EXT_DEVICE.as_bytes() && B::device(0).is_some() {
         std::ptr::from_ref(B::DEVICE).cast()
     } else {

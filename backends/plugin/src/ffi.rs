@@ -101,6 +101,7 @@ mod tests {
             chat_template: EbStr::EMPTY,
             bos_text: EbStr::EMPTY,
             eos_text: EbStr::EMPTY,
+            scored_by: EbStr::EMPTY,
         };
         // SAFETY: 12 bytes, as the struct says.
         assert_eq!(unsafe { write_sized(small.as_mut_ptr().cast(), &info) }, 12);

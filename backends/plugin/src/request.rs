@@ -119,6 +119,14 @@ impl Score<'_> {
     }
 }
 
+/// A context and its continuations, in text.
+pub struct ScoreText<'a> {
+    pub context: &'a [u8],
+    pub continuations: Vec<&'a [u8]>,
+    /// Control tokens in the text count.
+    pub parse: bool,
+}
+
 /// Refuses numbers that are not in the vocabulary.
 ///
 /// # Errors
@@ -233,6 +241,46 @@ pub(crate) unsafe fn to_score<'a>(
         let context = unsafe { slice(request.context, request.n_context, "context") }?;
         let prefix = Prefix { id: request.prefix_id, len: request.prefix_len as usize };
         all.push((request.id, Score { context, continuations, prefix }));
+    }
+    Ok(all)
+}
+
+/// For score() of `eb.score_text/1`, with their ids.
+///
+/// # Errors
+/// As [`to_generate`].
+///
+/// # Safety
+/// As [`to_generate`].
+pub(crate) unsafe fn to_score_text<'a>(
+    requests: *const *const EbScoreTextRequest,
+    n: usize,
+) -> Result<Vec<(u64, ScoreText<'a>)>, Failure> {
+    // SAFETY: the array is borrowed for this call.
+    let pointers = unsafe { some_requests(requests, n) }?;
+    let mut all = Vec::with_capacity(n);
+    for &request in pointers {
+        let none = EbScoreTextRequest {
+            struct_size: 0,
+            n_continuations: 0,
+            id: 0,
+            flags: 0,
+            context: EbStr::EMPTY,
+            continuations: null(),
+        };
+        // SAFETY: not NULL, and the struct says how large it is.
+        let request = unsafe { read_sized(request, none) };
+        let count = request.n_continuations as usize;
+        // SAFETY: borrowed for this call, like everything behind a request.
+        let texts = unsafe { slice(request.continuations, count, "continuations") }?;
+        // SAFETY: as above.
+        let continuations: Vec<&[u8]> = texts.iter().map(|text| unsafe { text.bytes() }).collect();
+        if continuations.iter().any(|c| c.is_empty()) {
+            return Err(Failure::invalid("a continuation is empty: give some text"));
+        }
+        let parse = request.flags & EB_REQUEST_PARSE_SPECIAL != 0;
+        // SAFETY: as above.
+        all.push((request.id, ScoreText { context: unsafe { request.context.bytes() }, continuations, parse }));
     }
     Ok(all)
 }

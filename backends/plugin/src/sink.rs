@@ -67,21 +67,25 @@ impl Sink {
 
     /// The end of a request: exactly one, its last event.
     pub fn done(&self, id: u64, outcome: &Result<Done, Failure>) {
+        let done = match outcome {
+            Ok(done) => done,
+            Err(failure) => return self.failed(id, failure),
+        };
         let mut event = EbEvent::new(EB_EVENT_DONE, id);
-        match outcome {
-            Ok(done) => {
-                event.finish = done.finish;
-                event.claim_prefill_ms = done.prefill.as_secs_f64() * 1e3;
-                event.claim_decode_ms = done.decode.as_secs_f64() * 1e3;
-            }
-            Err(failure) => {
-                let aborted = failure.code == EB_ERR_ABORTED;
-                event.finish = if aborted { EB_FINISH_ABORTED } else { EB_FINISH_ERROR };
-                event.status = failure.code;
-                event.text = EbStr::new(&failure.message);
-            }
-        }
+        event.finish = done.finish;
+        event.claim_prefill_ms = done.prefill.as_secs_f64() * 1e3;
+        event.claim_decode_ms = done.decode.as_secs_f64() * 1e3;
         // Nothing is left to be stopped.
+        self.send(&event);
+    }
+
+    /// Ends a request that failed or was aborted.
+    pub fn failed(&self, id: u64, failure: &Failure) {
+        let mut event = EbEvent::new(EB_EVENT_DONE, id);
+        let aborted = failure.code == EB_ERR_ABORTED;
+        event.finish = if aborted { EB_FINISH_ABORTED } else { EB_FINISH_ERROR };
+        event.status = failure.code;
+        event.text = EbStr::new(&failure.message);
         self.send(&event);
     }
 }
