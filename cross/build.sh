@@ -51,22 +51,26 @@ COMPACT="-C force-unwind-tables=no"
 MUSL_DYNAMIC="-C target-feature=-crt-static -C link-self-contained=no -C link-arg=-dynamic"
 VERSION="$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)"
 
-# std_for TRIPLE: makes sure of the target's standard library. STD: cargo's flags, where it has to be compiled.
+# std_for TRIPLE OPT-LEVEL: makes sure of the target's standard library. STD: cargo's flags, where it has to be compiled:
+# for programs that are to be small without backtraces, of which a quarter of a megabyte is, and where rustup has none.
 std_for() {
     STD=
-    rustup target add "$1" >/dev/null 2>&1 && return
-    echo "rustup has no std for $1 here: it is compiled from source" >&2
-    rustup component add rust-src >/dev/null
-    STD="-Zbuild-std=std,panic_abort"
+    if [ "$2" = 3 ]; then
+        rustup target add "$1" >/dev/null 2>&1 && return
+        echo "rustup has no std for $1 here: it is compiled from source" >&2
+    fi
+    rustup component add rust-src >/dev/null 2>&1
+    STD="-Zbuild-std=std,panic_abort -Zbuild-std-features="
+    [ "$2" = 3 ] || STD="${STD}optimize_for_size"
 }
 
 # zigbuild OUT TARGET BINARY FEATURES OPT-LEVEL RUSTFLAGS: builds one program; BUILT is its path.
 zigbuild() {
     out="$1" target="$2" binary="$3" features="$4" opt="$5" flags="$6"
     triple="${target%.2.17}"
-    std_for "$triple"
+    std_for "$triple" "$opt"
     # Nothing to link start files from where std was compiled here: zig has them.
-    [ -z "$STD" ] || flags="$flags -C link-self-contained=no"
+    case "$STD$triple" in -*musl*) flags="$flags -C link-self-contained=no" ;; esac
     echo "== $out ($target)" >&2
     # RUSTC_BOOTSTRAP allows -Z in a stable compiler, which compiles its own standard library with it.
     # shellcheck disable=SC2086
@@ -96,6 +100,8 @@ for TARGET in "$@"; do
     FEATURES=
     if [ -z "$SLIM" ]; then
         FEATURES=gguf
+        zigbuild openai "$TARGET" edgebench-host openai z "$COMPACT"
+        cp "$BUILT" "$HOSTS/openai"
         for VARIANT in ${ONLY:-$VARIANTS}; do
             (
                 variant "$VARIANT" || { echo "cross/build.sh: $TARGET has no variant $VARIANT; there is: $VARIANTS" >&2; exit 2; }
