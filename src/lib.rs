@@ -6,6 +6,7 @@
 //! |---|---|
 //! | `story` | what is made of results: ranking, tables |
 //! | `bench` | the command of that name: speed of synthetic prompts and outputs |
+//! | `checkpoints` | the command `watch`: a training run followed from beside |
 //! | `conform` | the command of that name: a plugin's checks, each in a child |
 //! | `probe` | the command of that name: what a board is and shows |
 //! | `testcase` | a run: plan, hosts started and watched, samples written |

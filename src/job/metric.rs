@@ -152,7 +152,7 @@ impl Metric {
             (Method::Choice(_), Kind::Text) => {
                 Some(("compares texts, and `choice` gives letters", "use method = \"generate\", or acc"))
             }
-            (Method::Choice(Options::Whole), Kind::Options) => {
+            (Method::Choice(Options::Whole | Options::InQuestion), Kind::Options) => {
                 Some(("needs options that follow a question", "use options = \"letter\" or \"text\""))
             }
             (Method::Generate { .. }, Kind::Options) => {

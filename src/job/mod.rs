@@ -219,6 +219,8 @@ pub enum Options {
     Text,
     /// The option is all that a model sees; its mean log-likelihood per token counts.
     Whole,
+    /// Each stands in the question, and the answer, a text that is the same for all, is scored after it.
+    InQuestion,
 }
 
 /// How a text that does not fit the context is cut.

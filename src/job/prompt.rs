@@ -114,8 +114,12 @@ fn read_style(value: Value, source: &Source, path: &Path, text: String, method: 
 }
 
 /// What stands for an option, by its word.
-pub const OPTIONS: &[(&str, Options)] =
-    &[("letter", Options::Letter), ("text", Options::Text), ("whole", Options::Whole)];
+pub const OPTIONS: &[(&str, Options)] = &[
+    ("letter", Options::Letter),
+    ("text", Options::Text),
+    ("whole", Options::Whole),
+    ("in-question", Options::InQuestion),
+];
 
 /// `prompt = "template"` or `prompt = { question = …, answer = …, … }`, on top of the style, on top of the
 /// method's own.

@@ -1,6 +1,7 @@
 //! One record put to a host and its answer judged: where prompt, method and metric meet the backend's client.
 //! It must not know the order of records, passes or files.
 
+mod in_question;
 mod perplexity;
 mod whole;
 
@@ -57,7 +58,8 @@ pub enum AskError {
 pub struct Seen {
     pub text: String,
     pub control: Control,
-    /// The text of each option that is scored after it (`choice`).
+    /// The text of each option that is scored after it (`choice`); with `in-question` each question with an option in it,
+    /// after which `text` is scored.
     pub options: Vec<String>,
 }
 
@@ -129,6 +131,13 @@ impl<'a> Asker<'a> {
         if let Method::Perplexity(_) = self.task.method {
             return Ok(Seen { text: record.question.to_owned(), control: Control::PLAIN, options: Vec::new() });
         }
+        if let Method::Choice(Options::InQuestion) = self.task.method {
+            if self.chat.is_some() {
+                return Err("options in the question cannot be asked in a chat".to_owned());
+            }
+            let (options, text) = self.prompt.in_question(record)?;
+            return Ok(Seen { text, control: Control::PLAIN, options });
+        }
         let mut options = match self.task.method {
             Method::Choice(_) => self.prompt.options(record)?,
             _ => Vec::new(),
@@ -162,6 +171,7 @@ impl<'a> Asker<'a> {
     ) -> Result<Answer, AskError> {
         match &self.task.method {
             Method::Choice(Options::Whole) => self.whole(client, seen, gold),
+            Method::Choice(Options::InQuestion) => self.in_question(client, seen, gold),
             Method::Choice(_) => self.choice(client, item, seen, gold, prefix),
             Method::Generate { .. } => self.generate(client, item.record, seen, gold, prefix),
             Method::Perplexity(windows) => self.perplexity(client, item.record, windows),

@@ -27,6 +27,9 @@ pub fn defaults(method: &Method) -> PromptSpec {
             ("{{ question }}\n{% for c in choices %}{{ c.letter }}. {{ c.text }}\n{% endfor %}Answer:", " {{ letter }}")
         }
         Method::Choice(Options::Whole) => ("", "{{ text }}"),
+        Method::Choice(Options::InQuestion) => {
+            ("{{ question.split('_')[0] }}{{ text }}", " {{ question.split('_')[1].strip() }}")
+        }
         Method::Choice(Options::Text) => ("{{ question }}\nAnswer:", " {{ text }}"),
         Method::Generate { .. } | Method::Perplexity(_) => ("{{ question }}\nAnswer:", " {{ answer }}"),
     };
@@ -74,14 +77,24 @@ impl Prompt {
 
     /// `record` as an example.
     pub fn example(&self, record: &Record) -> Result<Example, String> {
-        let question = self.render("question", record, None)?;
+        let question = self.render("question", record, record.gold)?;
         let answer = self.render("answer", record, record.gold)?;
         Ok(Example { question, answer })
     }
 
     /// What a model without a chat sees for `record`.
     pub fn text(&self, record: &Record) -> Result<String, String> {
-        let question = self.render("question", record, None)?;
+        self.text_with(record, None)
+    }
+
+    /// The same with each option of the record in the question, and what follows all of them.
+    pub fn in_question(&self, record: &Record) -> Result<(Vec<String>, String), String> {
+        let contexts = (0..record.choices.len()).map(|i| self.text_with(record, Some(i)));
+        Ok((contexts.collect::<Result<_, _>>()?, self.render("answer", record, None)?))
+    }
+
+    fn text_with(&self, record: &Record, option: Option<usize>) -> Result<String, String> {
+        let question = self.render("question", record, option)?;
         let mut text = self.head(record)?;
         if self.spec.prefix.is_empty() && !text.is_empty() && !text.ends_with(char::is_whitespace) {
             text += &self.spec.separator;

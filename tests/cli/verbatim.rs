@@ -100,3 +100,30 @@ fn figures_that_need_a_question_are_refused_with_whole_texts() {
     let words = "acc_norm needs options that follow a question";
     bench.edgebench(&["check", "job.toml"]).assert().code(2).stderr(predicate::str::contains(words));
 }
+
+#[test]
+fn options_in_the_question_are_told_apart_by_what_follows_them() {
+    let bench = Bench::new();
+    let (sentence, options) = ("The cup did not fit into the bag as the _ was too big. Or _ so.", ["cup", "bag"]);
+    bench.write(
+        "w.jsonl",
+        format!("{}\n", serde_json::json!({"question": sentence, "choices": options, "answer": "A"})),
+    );
+    // What follows, as the one continuation of each question.
+    let after = " was too big. Or _ so.";
+    let each = options.map(|o| serde_json::json!({"question": format!("The cup did not fit into the bag as the {o}"), "choices": [after, "x"], "answer": "A"}));
+    bench.write("each.jsonl", format!("{}\n{}\n", each[0], each[1]));
+    bench.mock_job(
+        "",
+        "",
+        "[[task]]\nname = \"winogrande\"\ndataset = \"w.jsonl\"\nmethod = \"choice\"\nstyle = \"lm-eval\"\n\
+         [[task]]\nname = \"each\"\ndataset = \"each.jsonl\"\nmethod = \"choice\"\noptions = \"text\"\nprompt = { question = \"{{ question }}\", answer = \"{{ text }}\" }\n",
+    );
+    let (code, stderr) = bench.run();
+    assert_eq!(code, 0, "{stderr}");
+    let predictions = bench.predictions();
+    let scores = [&predictions[1]["scores"][0], &predictions[2]["scores"][0]];
+    assert_eq!([&predictions[0]["scores"][0], &predictions[0]["scores"][1]], scores);
+    let first = scores[0].as_f64() > scores[1].as_f64();
+    assert_eq!(predictions[0]["prediction"], if first { "A" } else { "B" });
+}

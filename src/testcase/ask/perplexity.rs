@@ -50,7 +50,7 @@ impl Asker<'_> {
             let evaluated = u32::try_from(window.evaluated()).unwrap_or(u32::MAX);
             language.tokens += window.scored.len() as u64;
             let input = ScoreInput::Tokens { context: window.context, continuations: vec![window.scored] };
-            let [score] = self.scored(client, input, evaluated, &mut sample)?[..] else {
+            let [score] = self.scored(client, input, Some(evaluated), &mut sample)?[..] else {
                 return Err(AskError::Host(HostError::Violation("not one score for one continuation".to_owned())));
             };
             language.logprob += score;
@@ -63,19 +63,20 @@ impl Asker<'_> {
         })
     }
 
-    /// Log-likelihoods of continuations in tokens: one of several calls for a record, whose times and `evaluated` tokens
-    /// are added to its `sample` as prompt and prefill.
+    /// Log-likelihoods of continuations: one of several calls for a record, whose times and `evaluated` tokens (`None`: as
+    /// many as the backend tells) are added to its `sample` as prompt and prefill.
     pub(super) fn scored(
         &self,
         client: &mut Client,
         input: ScoreInput,
-        evaluated: u32,
+        evaluated: Option<u32>,
         sample: &mut Sample,
     ) -> Result<Vec<f64>, AskError> {
         let scoring = one(client.score(vec![ScorePrompt { id: 0, input, prefix: Prefix::NONE }], self.timeout))?;
         if let Some(failure) = scoring.failure {
             return Err(sort(failure));
         }
+        let evaluated = evaluated.unwrap_or(scoring.prompt_tokens);
         sample.prompt_tokens = sample.prompt_tokens.saturating_add(evaluated);
         sample.cached_tokens += scoring.cached_tokens;
         sample.prefill_ns = Some(sample.prefill_ns.unwrap_or(0) + scoring.done_ns);

@@ -45,14 +45,14 @@ impl Asker<'_> {
             _ => {
                 let continuations = vec![context[1..].to_vec()];
                 let input = ScoreInput::Tokens { context: context[..1].to_vec(), continuations };
-                sum(&self.scored(client, input, count(shared - 1), sample)?)
+                sum(&self.scored(client, input, Some(count(shared - 1)), sample)?)
             }
         };
         let continuations: Vec<Vec<i32>> = texts.iter().map(|text| text[shared..].to_vec()).collect();
         // The last token of each is only predicted.
         let evaluated = shared + continuations.iter().map(|c| c.len() - 1).sum::<usize>();
         let input = ScoreInput::Tokens { context: context.to_vec(), continuations };
-        let rest = self.scored(client, input, count(evaluated), sample)?;
+        let rest = self.scored(client, input, Some(count(evaluated)), sample)?;
         if rest.len() != texts.len() {
             let what = format!("{} scores for {} continuations", rest.len(), texts.len());
             return Err(AskError::Host(HostError::Violation(what)));

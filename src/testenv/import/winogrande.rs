@@ -18,7 +18,7 @@ pub const KIND: Kind = Kind {
     need: Need::Choice,
     ask: &["dev"],
     examples: ("train_xl", 0),
-    task: "method = \"choice\"\n",
+    task: "method = \"choice\"\nstyle = \"lm-eval\"\n",
     groups: &[],
     read,
 };

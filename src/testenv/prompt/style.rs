@@ -12,6 +12,7 @@ const STYLES: &[(&str, &str, &str)] = &[
     ("lm-eval", "hellaswag", include_str!("styles/lm-eval/hellaswag.toml")),
     ("lm-eval", "mmlu", include_str!("styles/lm-eval/mmlu.toml")),
     ("lm-eval", "truthfulqa", include_str!("styles/lm-eval/truthfulqa.toml")),
+    ("lm-eval", "winogrande", include_str!("styles/lm-eval/winogrande.toml")),
     ("opencompass", "arc", include_str!("styles/opencompass/arc.toml")),
     ("opencompass", "boolq", include_str!("styles/opencompass/boolq.toml")),
     ("opencompass", "ceval", include_str!("styles/opencompass/ceval.toml")),
