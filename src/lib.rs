@@ -5,6 +5,7 @@
 //! | module | owns |
 //! |---|---|
 //! | `story` | what is made of results: ranking, tables |
+//! | `tune` | the command of that name: the best settings for a model, by means of `bench` |
 //! | `bench` | the command of that name: speed of synthetic prompts and outputs |
 //! | `conform` | the command of that name: a plugin's checks, each in a child |
 //! | `probe` | the command of that name: what a board is and shows |
@@ -36,3 +37,4 @@ pub mod sense;
 pub mod story;
 pub mod testcase;
 pub mod testenv;
+pub mod tune;

@@ -36,6 +36,8 @@ pub struct Objects {
 #[derive(Debug, Clone, Copy)]
 pub struct Settings {
     pub repetitions: u32,
+    /// More repetitions until so much was timed.
+    pub at_least: Duration,
     /// Do each test once before it is timed.
     pub warmup: bool,
     /// Of one request.
@@ -144,10 +146,15 @@ fn backend(text: &str) -> Result<String, String> {
     }
 }
 
+/// Is it the one whose parameters are known?
+pub fn is_llama(backend: &str) -> bool {
+    backend == LLAMA
+}
+
 /// The parameters that `instance` is opened with for `tests`.
 fn params(instance: &Instance, tests: &[Test]) -> Vec<(String, String)> {
     let mut params = instance.params.clone();
-    if instance.backend == LLAMA && params.iter().all(|(key, _)| key != N_CTX) {
+    if is_llama(&instance.backend) && params.iter().all(|(key, _)| key != N_CTX) {
         let most = tests.iter().map(Test::context).max().unwrap_or(1);
         params.push((N_CTX.to_owned(), most.to_string()));
     }

@@ -28,6 +28,8 @@ use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
+/// Repetitions at the most, when they go on for a time.
+const MOST_REPETITIONS: usize = 1000;
 /// For loading a model.
 const LOAD_TIMEOUT: Duration = Duration::from_secs(600);
 
@@ -221,13 +223,17 @@ impl Runner {
         self.tests += 1;
         let mut asker = Asker::new(opened, self.settings.timeout, self.tests);
         asker.fill(client, test.depth)?;
-        for number in 0..self.steps() {
-            let warm_up = self.settings.warmup && number == 0;
+        let mut warm_up = self.settings.warmup;
+        let mut timed = Duration::ZERO;
+        let Settings { repetitions, at_least, .. } = self.settings;
+        while warm_up || reps.len() < repetitions as usize || timed < at_least && reps.len() < MOST_REPETITIONS {
             let start_ns = now_ns();
             let rep = asker.repetition(client, test)?;
             if warm_up {
                 eyes.watch.mark(Phase::Warmup, start_ns, rep.end_ns);
+                warm_up = false;
             } else {
+                timed += Duration::from_nanos(rep.ns);
                 rep.phases.iter().for_each(|&(phase, from, to)| eyes.watch.mark(phase, from, to));
                 reps.push(rep);
             }

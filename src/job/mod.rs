@@ -24,6 +24,7 @@ pub use measure::{Cooldown, Limits, Measure, Power, PowerSource};
 pub use metric::Metric;
 pub use scoring::{Compat, Scoring, Tolerance};
 pub use suite::{Average, Suite};
+pub use toml::parse_duration as duration;
 
 use crate::problem::Problem;
 use std::path::{Path, PathBuf};

@@ -32,5 +32,6 @@ mod server;
 mod subjects;
 mod telemetry;
 mod trace;
+mod tune;
 mod verbatim;
 mod watch;
