@@ -103,6 +103,9 @@ impl Objects {
             models.push((model.display().to_string(), Some(path)));
         }
         if models.is_empty() {
+            if is_llama(&backend) {
+                return Err("give a model: -m MODEL.gguf".to_owned());
+            }
             models.push((String::new(), None));
         }
         let mut combinations: Vec<Vec<(String, String)>> = vec![Vec::new()];

@@ -132,20 +132,29 @@ impl Runner {
     ) -> io::Result<()> {
         let mut host: Option<Host> = None;
         let mut unusable = None;
+        // A context that is large enough for all of them may be too large for this board.
+        let mut each_alone = false;
         for (number, test) in tests.iter().enumerate() {
             let name = file_name(&instance.model);
             self.progress.case(number + 1, tests.len(), &format!("{name} {} {test}", instance.params_text()));
             let mut figures = head(instance, test);
-            let outcome = match (&unusable, host.take()) {
+            let alone = std::slice::from_ref(test);
+            // One that is not of use is gone before the next takes its memory.
+            let ready = host.take().filter(|_| !each_alone);
+            let mut outcome = match (&unusable, ready) {
                 (Some(known), _) => Err(Clone::clone(known)),
                 (None, Some(host)) => Ok(host),
-                (None, None) => self.open(instance, tests),
+                (None, None) => self.open(instance, if each_alone { alone } else { tests }),
             };
+            if outcome.is_err() && !each_alone && params(instance, tests) != params(instance, alone) {
+                each_alone = true;
+                outcome = self.open(instance, alone);
+            }
             match outcome {
                 Err((status, reason)) => {
                     set_status(&mut figures, status, reason.clone());
-                    // What cannot be loaded for one test cannot for the others.
-                    unusable = Some((status, reason));
+                    // What cannot be loaded for one test cannot for the others, unless they need less.
+                    unusable = (!each_alone).then_some((status, reason));
                 }
                 Ok((mut client, opened)) => {
                     let ended = self.test(&mut client, &opened, test, &mut figures);
