@@ -14,6 +14,8 @@ const LLAMA: &str = "llama";
 const FORCE: &str = "force_memory";
 /// Its parameter for requests that run together.
 const BATCH: &str = "batch";
+/// Its largest value.
+const MOST_TOGETHER: u32 = 128;
 
 /// Memory that a model takes, by part, against what is free. MiB.
 #[derive(Debug, Serialize)]
@@ -103,9 +105,15 @@ fn has(instance: &Instance, key: &str) -> bool {
 
 /// The parameter that `task` adds to those of `instance`: how many requests the llama backend is to run together.
 pub fn batch(instance: &Instance, task: &Task) -> Option<(String, String)> {
-    let together = task.scenario == Scenario::Offline && matches!(task.method, Method::Generate { .. });
-    let wanted = together && instance.backend == LLAMA && !has(instance, BATCH);
-    wanted.then(|| (BATCH.to_owned(), task.batch.map_or("auto".to_owned(), |n| n.to_string())))
+    if instance.backend != LLAMA || has(instance, BATCH) || !matches!(task.method, Method::Generate { .. }) {
+        return None;
+    }
+    let number = match (task.scenario, &task.load) {
+        (Scenario::Offline, _) => task.batch.map_or("auto".to_owned(), |n| n.to_string()),
+        (_, Some(load)) if load.concurrency > 1 => load.concurrency.min(MOST_TOGETHER).to_string(),
+        _ => return None,
+    };
+    Some((BATCH.to_owned(), number))
 }
 
 /// Objects of a job, whose file is `shown` to the user, that would not fit now. Memory may be free when they run, so these are no errors.

@@ -5,6 +5,7 @@
 //! | module | owns |
 //! |---|---|
 //! | `story` | what is made of results: ranking, tables |
+//! | `tune` | the command of that name: the best settings for a model, by means of `bench` |
 //! | `bench` | the command of that name: speed of synthetic prompts and outputs |
 //! | `checkpoints` | the command `watch`: a training run followed from beside |
 //! | `conform` | the command of that name: a plugin's checks, each in a child |
@@ -39,3 +40,4 @@ pub mod server;
 pub mod story;
 pub mod testcase;
 pub mod testenv;
+pub mod tune;

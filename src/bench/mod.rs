@@ -36,6 +36,8 @@ pub struct Objects {
 #[derive(Debug, Clone, Copy)]
 pub struct Settings {
     pub repetitions: u32,
+    /// More repetitions until so much was timed.
+    pub at_least: Duration,
     /// Do each test once before it is timed.
     pub warmup: bool,
     /// Of one request.
@@ -101,6 +103,9 @@ impl Objects {
             models.push((model.display().to_string(), Some(path)));
         }
         if models.is_empty() {
+            if is_llama(&backend) {
+                return Err("give a model: -m MODEL.gguf".to_owned());
+            }
             models.push((String::new(), None));
         }
         let mut combinations: Vec<Vec<(String, String)>> = vec![Vec::new()];
@@ -144,10 +149,15 @@ fn backend(text: &str) -> Result<String, String> {
     }
 }
 
+/// Is it the one whose parameters are known?
+pub fn is_llama(backend: &str) -> bool {
+    backend == LLAMA
+}
+
 /// The parameters that `instance` is opened with for `tests`.
 fn params(instance: &Instance, tests: &[Test]) -> Vec<(String, String)> {
     let mut params = instance.params.clone();
-    if instance.backend == LLAMA && params.iter().all(|(key, _)| key != N_CTX) {
+    if is_llama(&instance.backend) && params.iter().all(|(key, _)| key != N_CTX) {
         let most = tests.iter().map(Test::context).max().unwrap_or(1);
         params.push((N_CTX.to_owned(), most.to_string()));
     }

@@ -28,6 +28,8 @@ use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
+/// Repetitions at the most, when they go on for a time.
+const MOST_REPETITIONS: usize = 1000;
 /// For loading a model.
 const LOAD_TIMEOUT: Duration = Duration::from_secs(600);
 
@@ -130,20 +132,29 @@ impl Runner {
     ) -> io::Result<()> {
         let mut host: Option<Host> = None;
         let mut unusable = None;
+        // A context that is large enough for all of them may be too large for this board.
+        let mut each_alone = false;
         for (number, test) in tests.iter().enumerate() {
             let name = file_name(&instance.model);
             self.progress.case(number + 1, tests.len(), &format!("{name} {} {test}", instance.params_text()));
             let mut figures = head(instance, test);
-            let outcome = match (&unusable, host.take()) {
+            let alone = std::slice::from_ref(test);
+            // One that is not of use is gone before the next takes its memory.
+            let ready = host.take().filter(|_| !each_alone);
+            let mut outcome = match (&unusable, ready) {
                 (Some(known), _) => Err(Clone::clone(known)),
                 (None, Some(host)) => Ok(host),
-                (None, None) => self.open(instance, tests),
+                (None, None) => self.open(instance, if each_alone { alone } else { tests }),
             };
+            if outcome.is_err() && !each_alone && params(instance, tests) != params(instance, alone) {
+                each_alone = true;
+                outcome = self.open(instance, alone);
+            }
             match outcome {
                 Err((status, reason)) => {
                     set_status(&mut figures, status, reason.clone());
-                    // What cannot be loaded for one test cannot for the others.
-                    unusable = Some((status, reason));
+                    // What cannot be loaded for one test cannot for the others, unless they need less.
+                    unusable = (!each_alone).then_some((status, reason));
                 }
                 Ok((mut client, opened)) => {
                     let ended = self.test(&mut client, &opened, test, &mut figures);
@@ -221,13 +232,17 @@ impl Runner {
         self.tests += 1;
         let mut asker = Asker::new(opened, self.settings.timeout, self.tests);
         asker.fill(client, test.depth)?;
-        for number in 0..self.steps() {
-            let warm_up = self.settings.warmup && number == 0;
+        let mut warm_up = self.settings.warmup;
+        let mut timed = Duration::ZERO;
+        let Settings { repetitions, at_least, .. } = self.settings;
+        while warm_up || reps.len() < repetitions as usize || timed < at_least && reps.len() < MOST_REPETITIONS {
             let start_ns = now_ns();
             let rep = asker.repetition(client, test)?;
             if warm_up {
                 eyes.watch.mark(Phase::Warmup, start_ns, rep.end_ns);
+                warm_up = false;
             } else {
+                timed += Duration::from_nanos(rep.ns);
                 rep.phases.iter().for_each(|&(phase, from, to)| eyes.watch.mark(phase, from, to));
                 reps.push(rep);
             }

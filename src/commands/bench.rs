@@ -56,6 +56,9 @@ pub struct Bench {
     /// repetitions of each test (default 5)
     #[argh(option, short = 'r', default = "5", arg_name = "n")]
     repetitions: u32,
+    /// more repetitions until so many seconds were timed, for energy: 5 are needed for a good figure (default 0)
+    #[argh(option, default = "0", arg_name = "s")]
+    seconds: u32,
     /// the backend's threads
     #[argh(option, short = 't', arg_name = "n")]
     threads: Vec<String>,
@@ -102,12 +105,16 @@ pub struct Bench {
 
 /// Measures, prints, and gives the exit code.
 pub fn run(arguments: &Bench) -> u8 {
-    let outcome = request(arguments).map_err(BenchError::Input).and_then(|request| bench::run(&request));
-    match outcome {
+    exit_code("bench", request(arguments), bench::run)
+}
+
+/// Does what is asked, if that can be understood, and tells how it ended.
+pub fn exit_code<R>(command: &str, request: Result<R, String>, run: impl FnOnce(&R) -> Result<bool, BenchError>) -> u8 {
+    match request.map_err(BenchError::Input).and_then(|request| run(&request)) {
         Ok(true) => OK,
         Ok(false) => FAILED,
         Err(e) => {
-            eprintln!("edgebench: bench: {e}");
+            eprintln!("edgebench: {command}: {e}");
             if matches!(e, BenchError::Input(_)) { REFUSED } else { MACHINE }
         }
     }
@@ -136,13 +143,24 @@ fn request(arguments: &Bench) -> Result<Request, String> {
     }
     let settings = Settings {
         repetitions: arguments.repetitions,
+        at_least: Duration::from_secs(arguments.seconds.into()),
         warmup: !arguments.no_warmup,
         timeout: Duration::from_secs(arguments.timeout.max(1).into()),
         sandbox: !arguments.no_sandbox,
     };
+    let lists = Lists {
+        threads: &arguments.threads,
+        batch_size: &arguments.batch_size,
+        ubatch_size: &arguments.ubatch_size,
+        cache_type_k: &arguments.cache_type_k,
+        cache_type_v: &arguments.cache_type_v,
+        flash_attn: &arguments.flash_attn,
+        n_gpu_layers: &arguments.n_gpu_layers,
+        param: &arguments.param,
+    };
     let (models, backend) = (arguments.model.clone(), arguments.backend.clone());
     Ok(Request {
-        objects: Objects { models, backend, sweeps: sweeps(arguments)? },
+        objects: Objects { models, backend, sweeps: sweeps(&lists)? },
         tests,
         settings,
         format: word("-o", &arguments.output, Format::ALL)?,
@@ -150,16 +168,31 @@ fn request(arguments: &Bench) -> Result<Request, String> {
     })
 }
 
+/// The options that are lists of a parameter's values.
+pub struct Lists<'a> {
+    pub threads: &'a [String],
+    pub batch_size: &'a [String],
+    pub ubatch_size: &'a [String],
+    pub cache_type_k: &'a [String],
+    pub cache_type_v: &'a [String],
+    pub flash_attn: &'a [String],
+    pub n_gpu_layers: &'a [String],
+    pub param: &'a [String],
+}
+
 /// The parameters that are given, each with its values.
-fn sweeps(arguments: &Bench) -> Result<Vec<(String, Vec<String>)>, String> {
+///
+/// # Errors
+/// A sentence.
+pub fn sweeps(lists: &Lists) -> Result<Vec<(String, Vec<String>)>, String> {
     let named = [
-        ("threads", &arguments.threads),
-        ("n_batch", &arguments.batch_size),
-        ("n_ubatch", &arguments.ubatch_size),
-        ("type_k", &arguments.cache_type_k),
-        ("type_v", &arguments.cache_type_v),
-        ("flash_attn", &arguments.flash_attn),
-        ("n_gpu_layers", &arguments.n_gpu_layers),
+        ("threads", lists.threads),
+        ("n_batch", lists.batch_size),
+        ("n_ubatch", lists.ubatch_size),
+        ("type_k", lists.cache_type_k),
+        ("type_v", lists.cache_type_v),
+        ("flash_attn", lists.flash_attn),
+        ("n_gpu_layers", lists.n_gpu_layers),
     ];
     let mut sweeps: Vec<(String, Vec<String>)> = Vec::new();
     let mut add = |key: &str, list: &str| {
@@ -170,10 +203,10 @@ fn sweeps(arguments: &Bench) -> Result<Vec<(String, Vec<String>)>, String> {
         }
         Ok::<(), String>(())
     };
-    for (key, lists) in named {
-        lists.iter().try_for_each(|list| add(key, list))?;
+    for (key, values) in named {
+        values.iter().try_for_each(|list| add(key, list))?;
     }
-    for param in &arguments.param {
+    for param in lists.param {
         let (key, list) = param.split_once('=').ok_or_else(|| format!("--param {param}: write it like threads=2"))?;
         add(key.trim(), list)?;
     }

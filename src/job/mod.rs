@@ -26,6 +26,7 @@ pub use metric::Metric;
 pub use scoring::{Compat, Scoring, Tolerance};
 pub use server::Address;
 pub use suite::{Average, Suite};
+pub use toml::parse_duration as duration;
 
 use crate::backend::loader::OPENAI;
 use crate::problem::Problem;

@@ -257,7 +257,7 @@ impl<'a> Value<'a> {
 }
 
 /// A number and a unit (`ms`, `s`, `m`, `h`; none: seconds); `None` when it is not above 0.
-fn parse_duration(text: &str) -> Option<Duration> {
+pub fn parse_duration(text: &str) -> Option<Duration> {
     let text = text.trim();
     let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);

@@ -36,5 +36,6 @@ mod stub;
 mod subjects;
 mod telemetry;
 mod trace;
+mod tune;
 mod verbatim;
 mod watch;
