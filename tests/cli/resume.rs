@@ -20,7 +20,6 @@ fn start(bench: &Bench) -> Child {
         .args(["run", "job.toml", "--out", "out", "--resume", "--trace", "--quiet"])
         .current_dir(bench.path())
         .stdout(Stdio::null())
-        .stderr(Stdio::null())
         .spawn()
         .unwrap()
 }
