@@ -96,6 +96,12 @@ pub(super) fn live_and_die_with_controller() -> io::Result<()> {
         // SAFETY: SIG_DFL installs no code, and no other thread runs yet.
         unsafe { libc::signal(signal, libc::SIG_DFL) };
     }
+    // To end is the controller's business, which lets a record finish first: service managers and shutdowns signal every
+    // process.
+    for signal in [libc::SIGINT, libc::SIGTERM] {
+        // SAFETY: as above, and SIG_IGN installs no code either.
+        unsafe { libc::signal(signal, libc::SIG_IGN) };
+    }
     // Raising one's own score needs no privilege; where /proc is not writable it stays as it is.
     let _ = std::fs::write("/proc/self/oom_score_adj", "500");
     Ok(())

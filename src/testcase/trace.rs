@@ -110,8 +110,8 @@ impl Trace {
         if sample.queue_ns > 0 {
             // Any number of calls waits at once: not a span of a track.
             self.waited += 1;
-            self.event("b", "queue", "queue", track, start.saturating_sub(sample.queue_ns), None, Value::Null)?;
-            self.event("e", "queue", "queue", track, start, None, Value::Null)?;
+            self.event("b", "queue", "queue", track, (start.saturating_sub(sample.queue_ns), None), Value::Null)?;
+            self.event("e", "queue", "queue", track, (start, None), Value::Null)?;
         }
         // Without a prefill of its own nothing is known of the call but its tokens.
         for (phase, from, to) in sample.phases().filter(|(_, from, to)| sample.prefill_ns.is_some() && from < to) {
@@ -134,7 +134,7 @@ impl Trace {
         for (column, value) in row {
             let counter = COUNTERS.iter().find(|(of, _)| *of == column);
             if let (Some((_, name)), Ok(value)) = (counter, value.parse::<f64>()) {
-                self.event("C", name, "telemetry", CASES, at_ns, None, json!({ column: value }))?;
+                self.event("C", name, "telemetry", CASES, (at_ns, None), json!({ column: value }))?;
             }
         }
         Ok(())
@@ -168,18 +168,16 @@ impl Trace {
         to_ns: u64,
         args: Value,
     ) -> Result<(), JournalError> {
-        self.event("X", name, cat, track, from_ns, Some(to_ns.saturating_sub(from_ns)), args)
+        self.event("X", name, cat, track, (from_ns, Some(to_ns.saturating_sub(from_ns))), args)
     }
 
-    #[allow(clippy::too_many_arguments)]
     fn event(
         &mut self,
         ph: &str,
         name: &str,
         cat: &str,
         tid: usize,
-        at_ns: u64,
-        length_ns: Option<u64>,
+        (at_ns, length_ns): (u64, Option<u64>),
         args: Value,
     ) -> Result<(), JournalError> {
         let ts = us(self.base_ns + at_ns.saturating_sub(self.start_ns));

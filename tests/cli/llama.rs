@@ -3,6 +3,7 @@
 use crate::board::Board;
 use crate::common::{Bench, root, workspace_library};
 use crate::conform::passes_conform_with;
+use crate::resume::killed_at_random;
 use std::time::{Duration, Instant};
 
 /// A job over a demo dataset; `backend` is `llama` or a plugin's path.
@@ -81,6 +82,18 @@ fn answers_that_are_generated_together_are_as_right_as_one_by_one() {
     let row = bench.case("demo/addition");
     assert!(row.number("acc").unwrap() >= 0.8, "{}", row.get("acc"));
     assert_eq!((row.get("n_failed"), row.get("prefill_tok_s")), ("0", ""));
+}
+
+#[test]
+fn runs_that_are_killed_end_with_the_same_bytes() {
+    killed_at_random(3, || {
+        let bench = Bench::new();
+        let generate = job("llama", "demo-q4_0.gguf", "threads = 1, n_ctx = 1024", "addition", "generate", 60);
+        let choice = job("llama", "demo-q4_0.gguf", "threads = 1, n_ctx = 1024", "zh-order", "choice", 60);
+        let task = choice.find("[[task]]").map(|at| &choice[at..]).unwrap();
+        bench.write("job.toml", format!("{generate}{task}"));
+        bench
+    });
 }
 
 #[test]

@@ -44,12 +44,17 @@ fn samples(bench: &Bench) -> Vec<String> {
 
 #[test]
 fn a_run_that_is_killed_at_any_moment_ends_with_the_same_results() {
+    killed_at_random(12, bench);
+}
+
+/// Kills so many runs of a job three times each, and holds what they come to against a run that nobody disturbed. More
+/// on request; each takes about three seconds.
+pub fn killed_at_random(runs: u32, bench: impl Fn() -> Bench) {
     let whole = bench();
     assert_eq!(whole.run().0, 0);
-    // More on request; each takes about two seconds.
-    let kills = std::env::var("EDGEBENCH_KILLS").ok().and_then(|n| n.parse().ok()).unwrap_or(12);
+    let runs = std::env::var("EDGEBENCH_KILLS").ok().and_then(|n| n.parse().ok()).unwrap_or(runs);
     let mut seed = 88172645463325252u64;
-    for _ in 0..kills {
+    for _ in 0..runs {
         let bench = bench();
         for _ in 0..3 {
             // xorshift64: a moment in the first 1.5 s.
@@ -71,11 +76,15 @@ fn a_run_that_is_killed_at_any_moment_ends_with_the_same_results() {
 
 #[test]
 fn an_interrupted_case_is_run_again_and_the_manifest_tells() {
-    interrupted(rustix::process::Signal::TERM, 143);
-    interrupted(rustix::process::Signal::INT, 130);
+    use rustix::process::Signal;
+    interrupted(Signal::TERM, 143, false);
+    interrupted(Signal::INT, 130, false);
+    // As a service manager does, and a board that is switched off.
+    interrupted(Signal::TERM, 143, true);
 }
 
-fn interrupted(signal: rustix::process::Signal, code: i32) {
+/// Signals a run in its third case, or every process of it.
+fn interrupted(signal: rustix::process::Signal, code: i32, all: bool) {
     let bench = bench();
     let mut child = start(&bench);
     let until = Instant::now() + Duration::from_secs(30);
@@ -85,8 +94,11 @@ fn interrupted(signal: rustix::process::Signal, code: i32) {
     }
     // The third case takes about half a second.
     std::thread::sleep(Duration::from_millis(150));
-    let pid = rustix::process::Pid::from_child(&child);
-    rustix::process::kill_process(pid, signal).unwrap();
+    let hosts = if all { leftover(bench.path()) } else { Vec::new() };
+    let hosts = hosts.into_iter().filter_map(|pid| rustix::process::Pid::from_raw(pid.parse().unwrap()));
+    for pid in hosts.chain([rustix::process::Pid::from_child(&child)]).collect::<std::collections::HashSet<_>>() {
+        rustix::process::kill_process(pid, signal).unwrap();
+    }
     assert_eq!(child.wait().unwrap().code(), Some(code));
     let before = bench.cases();
     assert_eq!(before.last().unwrap().get("status"), "interrupted");

@@ -94,6 +94,25 @@ mod tests {
         assert_eq!(paired_change(&[(1.0, 2.0)]), None);
     }
 
+    /// Two nights of the same backend, 60 records whose times vary by 20 % each; then one that is slower by a tenth.
+    #[test]
+    fn noise_of_times_rarely_alarms_and_ten_percent_are_seen() {
+        let mut random = SplitMix(11);
+        let mut share = |slower: f64| {
+            let mut noise = || 1.0 + 0.2 * (random.next() as f64 / u64::MAX as f64 - 0.5);
+            let alarms = (0..120).filter(|_| {
+                let pairs: Vec<(f64, f64)> =
+                    (0..60).map(|i| (f64::from(i + 20) * noise(), f64::from(i + 20) * slower * noise())).collect();
+                let change = paired_change(&pairs).unwrap();
+                // Three figures of time and one of quality are corrected together.
+                holm(&[change.p, 1.0, 1.0, 1.0])[0] < 0.05 && change.percent > 5.0
+            });
+            alarms.count() as f64 / 120.0
+        };
+        assert!(share(1.0) <= 0.05);
+        assert!(share(1.1) >= 0.8);
+    }
+
     /// Identical models whose answers differ by chance, and a planted drop of 5 points, at n = 500.
     #[test]
     fn false_alarms_are_rare_and_a_drop_of_five_points_is_seen() {
