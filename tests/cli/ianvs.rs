@@ -158,6 +158,14 @@ fn data_in_the_form_of_metadata_is_converted() {
 }
 
 #[test]
+fn an_example_that_was_moved_is_still_found() {
+    let bench = checkout();
+    bench.write(SOURCE, JOB.replace("./examples/edge/", "./examples/llm/edge/"));
+    import(&bench, &[]).code(0);
+    assert!(read(&bench, "job.toml").contains("models/qwen.gguf"));
+}
+
+#[test]
 fn what_cannot_be_imported_is_told_with_its_line_and_nothing_is_written() {
     let refused = [
         (
@@ -177,7 +185,7 @@ fn what_cannot_be_imported_is_told_with_its_line_and_nothing_is_written() {
         ),
         (
             SOURCE,
-            JOB.replace("testenv/testenv", "testenv/nowhere"),
+            JOB.replace("testenv/testenv.yaml", "testenv/nowhere.yaml"),
             "benchmarkingjob.yaml:5: `testenv`: \"./examples/edge/testenv/nowhere.yaml\" cannot be found",
         ),
         (SOURCE, JOB.replace("algorithms:\n", "algorithms: []\n    more:\n"), "`test_object` has no `algorithms`"),

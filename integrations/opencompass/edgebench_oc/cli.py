@@ -57,6 +57,8 @@ def _parser():
 def _export_arguments(parser):
     parser.add_argument("config", metavar="CONFIG", help="a config of OpenCompass (.py), or TOML: datasets = [\"cmmlu\"]")
     parser.add_argument("-m", "--model", action="append", default=[], help="the model, as the board has it; may be repeated")
+    parser.add_argument("--backend", help="a plugin's path in place of llama")
+    parser.add_argument("--param", action="append", default=[], metavar="KEY=VALUE", help="a parameter of the backend")
     chat = parser.add_mutually_exclusive_group()
     chat.add_argument("--chat", action="store_true", default=None, help="ask through the model's chat template")
     chat.add_argument("--plain", dest="chat", action="store_false", help="ask with plain text; default: as the config's model")
@@ -73,9 +75,12 @@ def _do_export(args, folder):
     # OpenCompass takes seconds to load: only where it is needed.
     from . import config, opencompass_side
 
+    opencompass_side.quiet()
     wanted = config.read(args.config)
     settings = wanted.settings
-    settings.model = args.model or settings.model
+    settings.model = _placed(args.model or settings.model, args)
+    settings.backend = args.backend or settings.backend
+    settings.params = {**settings.params, **dict(_param(text) for text in args.param)}
     settings.chat = settings.chat if args.chat is None else args.chat
     models = list(wanted.config["models"])
     metas = [model.get("meta_template") for model in models]
@@ -83,11 +88,15 @@ def _do_export(args, folder):
         raise Failure("the models of the config have unlike meta templates: export them one by one")
     made, kept, missing = [], [], []
     for dataset in wanted.config["datasets"]:
+        abbr = opencompass_side.abbr_of(dataset)
+        if abbr in [one.abbr for one in made]:
+            raise Failure(f"two datasets are called {abbr}: give one of them another `abbr`, or export them one by one")
+        opencompass_side.with_place(dataset)
         try:
             made.append(opencompass_side.prompts(dataset, models[0]))
             kept.append(dataset)
-        except FileNotFoundError as e:
-            missing.append((opencompass_side.abbr_of(dataset), e))
+        except OSError as e:  # A folder that is not there makes OpenCompass try a download.
+            missing.append((abbr, e))
     if missing and (not made or not (wanted.skip_missing or args.skip_missing)):
         abbr, error = missing[0]
         more = f" and {len(missing) - 1} others" if len(missing) > 1 else ""
@@ -99,12 +108,33 @@ def _do_export(args, folder):
     notes = export.write(folder, made, eval_cfgs, objects, settings, args.config)
     config.dump(wanted.config, folder / "config.py")
     if missing:
-        notes.append(f"left out, as their data is not there: {', '.join(abbr for abbr, _ in missing)}")
+        notes.append(f"{len(missing)} datasets are left out, as their data is not there: {missing[0][0]}, …")
     for note in notes:
         print(f"note: {note}", file=sys.stderr)
     records = sum(len(one.records) for one in made)
     print(f"{folder / export.JOB}: {len(made)} datasets of OpenCompass, {records} records")
     return settings
+
+
+def _param(text):
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise Failure(f"--param {text}: write it like threads=4")
+    if value in ("true", "false"):
+        return key, value == "true"
+    try:
+        return key, int(value)
+    except ValueError:
+        return key, value
+
+
+def _placed(models, args):
+    """Models as the job has to write them: on a board they are beside its folder, here where the user is."""
+    if getattr(args, "board", None):
+        return [model if model.startswith("/") else f"../{model}" for model in models]
+    starts = [Path.cwd(), Path(args.config).resolve().parent]
+    found = [next((start / model for start in starts if (start / model).exists()), model) for model in models]
+    return [str(model) for model in found]
 
 
 def _only_what_is_there(config, abbrs):

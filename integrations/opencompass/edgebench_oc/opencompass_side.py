@@ -39,6 +39,25 @@ class Prompts:
     chat_only: bool = False
 
 
+def quiet():
+    """Without a progress bar for every map over every dataset; to be called before anything is imported."""
+    os.environ.setdefault("TQDM_DISABLE", "1")
+    os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
+
+
+def with_place(dataset_cfg):
+    """Makes a path that $COMPASS_DATA_CACHE leads to absolute, so that the evaluation finds the data from anywhere."""
+    path, cache = dataset_cfg.get("path"), os.environ.get("COMPASS_DATA_CACHE")
+    if not cache or not isinstance(path, str) or os.path.isabs(path) or os.environ.get("DATASET_SOURCE"):
+        return
+    from opencompass.utils.datasets_info import DATASETS_MAPPING
+
+    local = os.path.join(cache, DATASETS_MAPPING.get(path, {}).get("local") or path)
+    if os.path.exists(local):
+        dataset_cfg["abbr"] = abbr_of(dataset_cfg)
+        dataset_cfg["path"] = os.path.abspath(local)
+
+
 def abbr_of(dataset_cfg):
     """As OpenCompass names the files of this dataset."""
     from opencompass.utils import dataset_abbr_from_cfg

@@ -60,6 +60,7 @@ pub fn object(name: &str, document: &Document, places: &Places, models: &[String
     if object.models.is_empty() {
         found.note(format!("{name}: its Python file knows the model; give --model, or write it into the job"));
         object.models.push("model.gguf".to_owned());
+        return object;
     }
     for model in object.models.iter().filter(|model| places.find(model).is_none()) {
         found.note(format!("{name}: the model \"{model}\" is not there: a GGUF is needed, or a plugin that reads it"));

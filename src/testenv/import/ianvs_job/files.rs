@@ -40,13 +40,22 @@ impl Places {
         path.strip_prefix(&out).unwrap_or(&path).to_string_lossy().into_owned()
     }
 
+    /// The file that `text` names, in an example that was moved: an end of its path, beside the job.
+    fn moved(&self, text: &str) -> Option<PathBuf> {
+        let folder = self.job.parent()?;
+        let parts: Vec<_> = Path::new(text).components().collect();
+        // A file's name alone says too little.
+        let ends = (1..parts.len().saturating_sub(1)).map(|first| parts[first..].iter().collect::<PathBuf>());
+        ends.map(|end| folder.join(end)).find(|path| path.is_file())
+    }
+
     /// Reads the YAML file that `node` of `from` names under the key `what`; its content is under the key `root`.
     pub fn read(&self, from: &Path, node: &Node, what: &str, root: &str) -> Result<Document, Problem> {
         let todo = "start in the folder in which `ianvs` is started, or mend the path";
         let Some(text) = node.text() else {
             return Err(Problem::new(from, node.line, format!("`{what}` is no path"), "give the path of a YAML file"));
         };
-        let Some(path) = self.find(&text) else {
+        let Some(path) = self.find(&text).or_else(|| self.moved(&text)) else {
             return Err(Problem::new(from, node.line, format!("`{what}`: \"{text}\" cannot be found"), todo));
         };
         read(&path, root)

@@ -178,7 +178,11 @@ fn dataset(testenv: &Document, places: &Places, out: &Path, force: bool, new: &m
     new.task = task_name(Path::new(&text));
     new.dataset = places.written(&text);
     let Some(path) = places.find(&text) else {
-        found.note(format!("the data \"{text}\" is not there: put it there, or write its place into the job"));
+        let todo = match key {
+            "test_data_info" => "put it there, and import anew with --force",
+            _ => "put it there, or write its place into the job",
+        };
+        found.note(format!("the data \"{text}\" is not there: {todo}"));
         return;
     };
     let file = match key {

@@ -54,7 +54,8 @@ pub fn write(new: &New, notes: &[String], source: &Path, places: &Places) -> Str
 
 /// What was written, what was not, and the next steps.
 pub fn report(new: &New, notes: &[String], out: &Path) -> String {
-    let mut text = format!("{} objects, task {}, {} sort keys\n", new.objects.len(), new.task, new.by.len());
+    let names: Vec<&str> = new.objects.iter().map(|object| object.name.as_str()).collect();
+    let mut text = format!("objects: {}; task: {}; by: {}\n", names.join(", "), new.task, new.by.join(", "));
     notes.iter().for_each(|note| text += &format!("note: {note}\n"));
     let _ =
         write!(text, "next: edgebench check {}, then run; its leaderboard: {}", out.display(), leaderboard(new, "RUN"));
