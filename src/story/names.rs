@@ -26,6 +26,17 @@ pub fn labels(rows: &[&CaseRow]) -> Vec<String> {
     all(if columns.is_empty() { &["object"] } else { &columns })
 }
 
+/// The tasks of `rows`, each once, in their order.
+pub fn tasks<'r>(rows: impl Iterator<Item = &'r CaseRow>) -> Vec<&'r str> {
+    let mut tasks: Vec<&str> = Vec::new();
+    for row in rows {
+        if !tasks.contains(&row.get("task")) {
+            tasks.push(row.get("task"));
+        }
+    }
+    tasks
+}
+
 /// Of `params` (`threads=1 n_ctx=1024`), those that are not the same in `all`.
 pub fn differing(params: &str, all: &[&str]) -> String {
     let all: BTreeSet<&str> = all.iter().copied().collect();
