@@ -95,6 +95,9 @@ struct RunJob {
     /// say nothing but errors and the leaderboard
     #[argh(switch, short = 'q')]
     quiet: bool,
+    /// write no report.html
+    #[argh(switch)]
+    no_report: bool,
 }
 
 #[derive(FromArgs)]
@@ -539,6 +542,13 @@ fn run_job(arguments: &RunJob) -> u8 {
             eprintln!("edgebench: {}: the suites cannot be written: {e}", outcome.folder.display());
             return MACHINE;
         }
+    }
+    // Who interrupts does not want to wait.
+    if !arguments.no_report
+        && outcome.signal.is_none()
+        && let Err(e) = commands::report::of_run(&outcome.folder)
+    {
+        eprintln!("edgebench: {e}");
     }
     if !arguments.quiet || arguments.out.is_none() {
         eprintln!("results: {}", outcome.folder.display());

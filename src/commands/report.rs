@@ -2,6 +2,7 @@
 
 use crate::{OK, REFUSED, word};
 use argh::FromArgs;
+use edgebench::results::REPORT;
 use edgebench::story::report::{self, Language};
 use edgebench::story::run_folder::Run;
 use std::path::{Path, PathBuf};
@@ -42,14 +43,19 @@ pub fn run(arguments: &Report) -> u8 {
     }
 }
 
+/// Writes the report of one run into its folder.
+pub fn of_run(folder: &Path) -> Result<(), String> {
+    report::write(&[Run::read(folder)?], Language::En, &folder.join(REPORT))
+}
+
 fn write(arguments: &Report) -> Result<PathBuf, String> {
     let language = word("--lang", &arguments.lang, Language::ALL)?;
     let runs: Vec<Run> = arguments.runs.iter().map(|folder| Run::read(folder)).collect::<Result<_, _>>()?;
     let path = match (&arguments.out, runs.as_slice()) {
         (_, []) => return Err("report: give the folders of runs".to_owned()),
         (Some(path), _) => path.clone(),
-        (None, [run]) => run.folder.join(edgebench::results::REPORT),
-        (None, _) => Path::new(edgebench::results::REPORT).to_path_buf(),
+        (None, [run]) => run.folder.join(REPORT),
+        (None, _) => Path::new(REPORT).to_path_buf(),
     };
     report::write(&runs, language, &path)?;
     Ok(path)

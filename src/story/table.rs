@@ -1,7 +1,7 @@
 //! The leaderboard on a terminal: medians of latencies, means over tasks. It must not know how the order came
 //! about.
 
-use super::names::{differing, file_name};
+use super::names::{differing, file_name, tasks};
 use super::rank::{Place, identity};
 use crate::job::Metric;
 use crate::results::CaseRow;
@@ -22,12 +22,7 @@ const MAX_TASK_COLUMNS: usize = 10;
 
 /// The leaderboard as text, without a newline at its end.
 pub fn leaderboard(places: &[Place]) -> String {
-    let mut tasks: Vec<&str> = Vec::new();
-    for row in places.iter().flat_map(|p| &p.rows) {
-        if !tasks.contains(&row.get("task")) {
-            tasks.push(row.get("task"));
-        }
-    }
+    let mut tasks = tasks(places.iter().flat_map(|p| &p.rows));
     if tasks.len() < 2 || tasks.len() > MAX_TASK_COLUMNS {
         tasks.clear();
     }

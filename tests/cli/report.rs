@@ -39,7 +39,7 @@ fn run(bench: &Bench) {
     let board = Board::fixture("jetson-orin");
     board.set("proc/stat", "cpu  1000 0 0 9000 0 0 0 0\n");
     board.set("proc/vmstat", "pswpin 0\npswpout 0\n");
-    let mut command = bench.edgebench(&["run", "job.toml", "--out", "out", "--quiet"]);
+    let mut command = bench.edgebench(&["run", "job.toml", "--out", "out", "--quiet", "--no-report"]);
     command.env("EDGEBENCH_SYSROOT", board.path()).assert().code(0);
 }
 
@@ -96,12 +96,27 @@ fn a_changed_dataset_or_a_torn_file_costs_only_its_part() {
 }
 
 #[test]
+fn a_run_leaves_its_report_unless_told_not_to() {
+    let bench = Bench::new();
+    job(&bench, 1);
+    for (arguments, written) in [(&["--no-report"][..], false), (&["--resume"], true)] {
+        bench.edgebench(&["run", "job.toml", "--out", "out"]).args(arguments).assert().code(0);
+        assert_eq!(bench.path().join("out/report.html").exists(), written, "{arguments:?}");
+    }
+    assert!(bench.out("report.html").contains("id=\"case-1\""));
+}
+
+#[test]
 fn sixty_cases_are_one_page_of_two_megabytes_at_most() {
     let bench = Bench::new();
-    job(&bench, 30);
+    job(&bench, 3);
     run(&bench);
-    assert_eq!(bench.cases().len(), 60);
-    let page = report(&bench, &[]);
+    let runs: Vec<String> = (0..10).map(|i| format!("night-{i}")).collect();
+    for run in &runs {
+        copy(&bench, "out", run);
+    }
+    bench.edgebench(&["report", "-o", "page.html"]).args(&runs).assert().code(0);
+    let page = std::fs::read_to_string(page(&bench)).unwrap();
     assert!(page.len() < 2_000_000, "{} bytes", page.len());
     assert_eq!(page.matches("id=\"case-").count(), 60);
     look(&bench, "60");
@@ -156,6 +171,14 @@ fn in_a_browser_it_sorts_filters_and_fits_a_phone() {
         .value("const s = document.createElement('script'); s.textContent = 'window.bad = 1'; document.body.append(s)");
     assert!(!browser.complaints().is_empty());
     assert!(browser.value("window.bad === undefined").as_bool().unwrap());
+}
+
+/// Copies a run's folder.
+pub fn copy(bench: &Bench, from: &str, to: &str) {
+    std::fs::create_dir(bench.path().join(to)).unwrap();
+    for file in std::fs::read_dir(bench.path().join(from)).unwrap().flatten().filter(|f| f.path().is_file()) {
+        std::fs::copy(file.path(), bench.path().join(to).join(file.file_name())).unwrap();
+    }
 }
 
 fn page(bench: &Bench) -> PathBuf {

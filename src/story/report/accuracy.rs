@@ -4,6 +4,7 @@
 use super::files::CaseFiles;
 use super::numbers::{interval, percent};
 use crate::results::CaseRow;
+use crate::story::names;
 use serde::Serialize;
 
 /// Subjects that are listed over all of the report; the rest is in subjects.csv.
@@ -92,13 +93,7 @@ pub fn tasks<'f>(instances: &[(&str, &[CaseRow])], files: impl Fn(&CaseRow) -> O
 }
 
 fn task_names(instances: &[(&str, &[CaseRow])]) -> Vec<String> {
-    let mut names: Vec<String> = Vec::new();
-    for row in instances.iter().flat_map(|(_, rows)| *rows) {
-        if !names.iter().any(|n| n == row.get("task")) {
-            names.push(row.get("task").to_owned());
-        }
-    }
-    names
+    names::tasks(instances.iter().flat_map(|(_, rows)| *rows)).into_iter().map(str::to_owned).collect()
 }
 
 /// A row of subjects.csv. The micro average of all is the case's own row.

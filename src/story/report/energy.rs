@@ -9,7 +9,7 @@ use serde::Serialize;
 pub struct Split {
     pub name: String,
     pub rail: String,
-    /// Class, joules, and start and width in percent of the largest case.
+    /// Class, joules, and start and width in percent of the whole.
     pub parts: Vec<(&'static str, String, String, String)>,
     /// Total with its uncertainty, net of idle, per token, per record, per right answer, mean and idle power.
     pub total: String,
@@ -21,18 +21,17 @@ pub struct Split {
 /// Cases with an energy, in the order given.
 pub fn splits(cases: &[(&str, &CaseRow)]) -> Vec<Split> {
     let measured: Vec<_> = cases.iter().filter(|(_, r)| r.number("energy_j").is_some()).collect();
-    let whole = |row: &CaseRow| row.number("energy_j").unwrap_or(0.0) + row.number("energy_load_j").unwrap_or(0.0);
-    let largest = measured.iter().map(|(_, r)| whole(r)).fold(f64::MIN_POSITIVE, f64::max);
-    measured.iter().map(|(name, row)| split(name, row, largest)).collect()
+    measured.iter().map(|(name, row)| split(name, row)).collect()
 }
 
-fn split(name: &str, row: &CaseRow, largest: f64) -> Split {
+fn split(name: &str, row: &CaseRow) -> Split {
     let joules = |column: &str| row.number(column).unwrap_or(0.0);
     let (load, prefill, decode) = (joules("energy_load_j"), joules("energy_prefill_j"), joules("energy_decode_j"));
     let rest = (joules("energy_j") - prefill - decode).max(0.0);
+    let whole = (load + prefill + decode + rest).max(f64::MIN_POSITIVE);
     let mut from = 0.0;
     let mut part = |class, joules: f64| {
-        let (start, width) = (from / largest * 100.0, joules / largest * 100.0);
+        let (start, width) = (from / whole * 100.0, joules / whole * 100.0);
         from += joules;
         (class, figure(joules), format!("{start:.2}"), format!("{width:.2}"))
     };

@@ -57,44 +57,74 @@ pub struct Telemetry {
 pub const TRACKS: [(&str, &str); 5] =
     [("temp_c", "°C"), ("freq_mhz", "MHz"), ("power_w", "W"), ("rss_mib", "MiB"), ("cpu_pct", "% CPU")];
 
+/// One row of a file, without a map of its own: these files have one row per record or look.
+struct Fields<'r> {
+    columns: &'r csv::StringRecord,
+    record: &'r csv::StringRecord,
+}
+
+impl Fields<'_> {
+    fn get(&self, column: &str) -> &str {
+        let place = self.columns.iter().position(|c| c == column);
+        place.and_then(|i| self.record.get(i)).unwrap_or_default()
+    }
+
+    fn number(&self, column: &str) -> Option<f64> {
+        self.get(column).parse().ok()
+    }
+
+    fn row(&self) -> CaseRow {
+        let mut row = CaseRow::default();
+        self.columns.iter().zip(self.record).filter(|(_, v)| !v.is_empty()).for_each(|(c, v)| row.set(c, v));
+        row
+    }
+}
+
 /// Reads all of a run's files. The second are the defects that were met.
 pub fn read(folder: &Path) -> (BTreeMap<String, CaseFiles>, Vec<String>) {
     let (mut cases, mut defects) = (BTreeMap::new(), Vec::new());
-    let mut file = |name: &str, add: fn(&mut CaseFiles, CaseRow)| {
+    let mut file = |name: &str, add: fn(&mut CaseFiles, &Fields)| {
         let path = folder.join(name);
         if path.exists()
-            && let Err(e) = rows(&path, |row| add(cases.entry(row.get("case").to_owned()).or_default(), row))
+            && let Err(e) = rows(&path, &mut cases, add)
         {
             defects.push(format!("{name}: {e}"));
         }
     };
-    file(SAMPLES, |case, row| case.samples.add(&row));
-    file(TELEMETRY, |case, row| case.telemetry.add(&row));
-    file(SUBJECTS, |case, row| case.subjects.push(row));
-    file(SUSTAINED, |case, row| case.windows.push(row));
+    file(SAMPLES, |case, row| case.samples.add(row));
+    file(TELEMETRY, |case, row| case.telemetry.add(row));
+    file(SUBJECTS, |case, row| case.subjects.push(row.row()));
+    file(SUSTAINED, |case, row| case.windows.push(row.row()));
     for case in cases.values_mut() {
         case.samples.sort();
     }
     (cases, defects)
 }
 
-/// Calls `each` with every row, up to the first that is torn.
-fn rows(path: &Path, mut each: impl FnMut(CaseRow)) -> Result<(), csv::Error> {
+/// Calls `add` with every row and its case, up to the first row that is torn.
+fn rows(
+    path: &Path,
+    cases: &mut BTreeMap<String, CaseFiles>,
+    add: fn(&mut CaseFiles, &Fields),
+) -> Result<(), csv::Error> {
     let mut reader = csv::Reader::from_path(path)?;
     let columns = reader.headers()?.clone();
     let mut record = csv::StringRecord::new();
     while reader.read_record(&mut record)? {
-        let mut row = CaseRow::default();
-        for (column, value) in columns.iter().zip(&record).filter(|(_, v)| !v.is_empty()) {
-            row.set(column, value);
+        let fields = Fields { columns: &columns, record: &record };
+        let name = fields.get("case");
+        if !cases.contains_key(name) {
+            cases.insert(name.to_owned(), CaseFiles::default());
         }
-        each(row);
+        if let Some(case) = cases.get_mut(name) {
+            add(case, &fields);
+        }
     }
     Ok(())
 }
 
 impl Samples {
-    fn add(&mut self, row: &CaseRow) {
+    fn add(&mut self, row: &Fields) {
         if row.get("pass") == "0" || row.get("status") != "ok" {
             return;
         }
@@ -130,7 +160,7 @@ impl Samples {
 }
 
 impl Telemetry {
-    fn add(&mut self, row: &CaseRow) {
+    fn add(&mut self, row: &Fields) {
         let Some(t) = row.number("t_ms").map(|ms| ms / 1e3) else { return };
         self.phases.push((t, row.get("phase").to_owned()));
         for (track, (column, _)) in self.tracks.iter_mut().zip(TRACKS) {

@@ -20,6 +20,9 @@ const MEASURES: [Measure; 3] = [
     ("latency.e2e", "e2e_ms", |s| &s.e2e),
 ];
 
+/// In cases.csv.
+pub const PERCENTILES: [&str; 3] = ["p50", "p95", "p99"];
+
 /// A chart for each measure that some case has; at most [`LINES`] `cases` are drawn, each in its own colour.
 pub fn charts(cases: &[(&str, &Samples)], points: usize, text: &Text) -> Vec<String> {
     let chart = |(key, _, values): &Measure| {
@@ -59,8 +62,14 @@ fn spread(lines: &[(usize, &str, &[f64])], name: &str, points: usize, text: &Tex
     })
 }
 
-/// Percentiles of one case: nine texts, empty where there is none.
-pub fn percentiles(row: &CaseRow) -> Vec<String> {
-    let columns = MEASURES.iter().flat_map(|(_, name, _)| ["p50", "p95", "p99"].map(|p| format!("{name}_{p}")));
-    columns.map(|c| row.number(&c).map_or(String::new(), figure)).collect()
+/// Percentiles of cases: measures that some case has, as keys of texts, and of each case the figures of these.
+pub fn percentiles(rows: &[&CaseRow]) -> (Vec<&'static str>, Vec<Vec<String>>) {
+    let column = |name: &str, p: &str| format!("{name}_{p}");
+    let there = |m: &&Measure| rows.iter().any(|r| r.number(&column(m.1, PERCENTILES[0])).is_some());
+    let measures: Vec<&Measure> = MEASURES.iter().filter(there).collect();
+    let text = |row: &CaseRow, column: &str| row.number(column).map_or(String::new(), figure);
+    let figures = |row: &&CaseRow| {
+        measures.iter().flat_map(|m| PERCENTILES.map(|p| text(row, &column(m.1, p)))).collect::<Vec<_>>()
+    };
+    (measures.iter().map(|m| m.0).collect(), rows.iter().map(figures).collect())
 }

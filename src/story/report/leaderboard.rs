@@ -22,6 +22,8 @@ pub struct Table {
 pub struct Row {
     pub rank: usize,
     pub name: String,
+    /// Everything that the object is.
+    pub full: String,
     pub run: String,
     pub pareto: bool,
     /// `yes`, `no` or `unknown`.
@@ -68,6 +70,7 @@ pub fn table(board: &Board, names: &[String], text: &Text) -> Table {
         Row {
             rank: place.rank,
             name: name.clone(),
+            full: ["object", "backend", "model", "params"].map(|c| p.text(c)).join(" "),
             run: place.run.clone(),
             pareto: place.pareto,
             valid: value(place, "valid"),

@@ -29,6 +29,7 @@ pub(super) use numbers::figure;
 pub(super) use page::wrap;
 
 use super::boards::{Board, Ranked, Wanted, boards};
+use super::names::tasks;
 use super::rank::default_keys;
 use super::run_folder::Run;
 use crate::job::{Job, SortKey};
@@ -58,6 +59,8 @@ struct Section {
 struct LatencyOfTask {
     task: String,
     charts: Vec<String>,
+    /// Name and percentile.
+    head: Vec<[String; 2]>,
     /// Name, colour's number where it is drawn, percentiles.
     rows: Vec<(String, Option<usize>, Vec<String>)>,
 }
@@ -67,6 +70,8 @@ struct LatencyOfTask {
 struct Case {
     number: usize,
     name: String,
+    /// Its object instance alone.
+    object: String,
     task: String,
     status: String,
     reason: String,
@@ -164,15 +169,16 @@ impl<'a> Builder<'a> {
             self.files(place, row)
         };
         let accuracy = accuracy::tasks(&instances, of_row);
+        let rows = board.places.iter().zip(&names).flat_map(|(p, name)| p.place.rows.iter().map(move |r| (name, p, r)));
         let several = board.places.iter().any(|p| p.place.rows.len() > 1);
-        let cases: Vec<(String, &Ranked, &CaseRow)> = board
-            .places
-            .iter()
-            .zip(&names)
-            .flat_map(|(p, name)| p.place.rows.iter().map(move |r| (p, r, name)))
-            .map(|(p, r, name)| (if several { format!("{name} · {}", r.get("task")) } else { name.clone() }, p, r))
-            .collect();
-        let with_energy: Vec<(&str, &CaseRow)> = cases.iter().map(|(name, _, r)| (name.as_str(), *r)).collect();
+        let name = |object: &str, row: &CaseRow| match several {
+            true => format!("{object} · {}", row.get("task")),
+            false => object.to_owned(),
+        };
+        let cases: Vec<Case> =
+            rows.clone().map(|(object, p, row)| self.case(name(object, row), object, p, row)).collect();
+        let with_energy: Vec<(&str, &CaseRow)> =
+            cases.iter().map(|c| c.name.as_str()).zip(rows.map(|(_, _, row)| row)).collect();
         Section {
             table: leaderboard::table(board, &names, self.text),
             advice: summary::advice(board, &names, self.text),
@@ -181,17 +187,12 @@ impl<'a> Builder<'a> {
             accuracy,
             latency: self.latency(board, &names),
             energy: energy::splits(&with_energy),
-            cases: cases.iter().map(|(name, place, row)| self.case(name, place, row)).collect(),
+            cases,
         }
     }
 
     fn latency(&self, board: &Board, names: &[String]) -> Vec<LatencyOfTask> {
-        let mut tasks: Vec<&str> = Vec::new();
-        for row in board.places.iter().flat_map(|p| &p.place.rows) {
-            if !tasks.contains(&row.get("task")) {
-                tasks.push(row.get("task"));
-            }
-        }
+        let tasks = tasks(board.places.iter().flat_map(|p| &p.place.rows));
         let points = (900 / tasks.len().max(1)).clamp(24, 90);
         let of_task = |task: &str| {
             let rows = board.places.iter().zip(names).filter_map(|(p, name)| {
@@ -204,21 +205,22 @@ impl<'a> Builder<'a> {
             let rows: Vec<_> = rows.collect();
             let samples: Vec<_> =
                 rows.iter().filter_map(|(p, name, row)| Some((*name, &self.files(p, row)?.samples))).collect();
+            let (measures, figures) = latency::percentiles(&rows.iter().map(|(_, _, row)| *row).collect::<Vec<_>>());
+            let name = |key: &str| self.text.word(&key.replace("latency.", "latency.head."));
+            let head = measures.iter().flat_map(|m| latency::PERCENTILES.map(|p| [name(m), p.to_owned()])).collect();
             let colour = |i: usize| (i < latency::LINES).then_some(i);
+            let names = rows.iter().enumerate().map(|(i, (_, name, _))| ((*name).to_owned(), colour(i)));
             LatencyOfTask {
                 task: task.to_owned(),
                 charts: latency::charts(&samples, points, self.text),
-                rows: rows
-                    .iter()
-                    .enumerate()
-                    .map(|(i, (_, name, row))| ((*name).to_owned(), colour(i), latency::percentiles(row)))
-                    .collect(),
+                head,
+                rows: names.zip(figures).map(|((name, colour), figures)| (name, colour, figures)).collect(),
             }
         };
         tasks.into_iter().map(of_task).filter(|t| !t.rows.is_empty()).collect()
     }
 
-    fn case(&mut self, name: &str, place: &Ranked, row: &CaseRow) -> Case {
+    fn case(&mut self, name: String, object: &str, place: &Ranked, row: &CaseRow) -> Case {
         let number = self.numbers.len();
         self.numbers.insert((place.run_number, row.get("case").to_owned()), number);
         let files = self.files(place, row).filter(|_| number < DRAWN);
@@ -232,7 +234,8 @@ impl<'a> Builder<'a> {
         });
         Case {
             number,
-            name: name.to_owned(),
+            name,
+            object: object.to_owned(),
             task: row.get("task").to_owned(),
             status: row.get("status").to_owned(),
             reason: row.get("reason").to_owned(),

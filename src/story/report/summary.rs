@@ -9,6 +9,9 @@ use serde::Serialize;
 
 /// Speeds nearer to the fastest than this share are as good; energy and memory decide.
 const AS_FAST: f64 = 0.05;
+/// Accuracies nearer to the best than this may be as good, if their intervals overlap too: a wide interval alone would
+/// make anything as good as the best.
+const AS_GOOD: f64 = 0.03;
 /// An interval of accuracy wider than this says little.
 const WIDE: f64 = 0.10;
 /// Doubts of one kind that are listed one by one.
@@ -66,7 +69,8 @@ pub fn advice(board: &Board, names: &[String], text: &Text) -> Advice {
         return advice;
     };
     let tied: Vec<&Candidate> = if quality {
-        candidates_now.iter().filter(|c| c.index == best.index || overlap(best.place, c.place)).collect()
+        let near = |c: &Candidate| best.number("acc") - c.number("acc") <= AS_GOOD && overlap(best.place, c.place);
+        candidates_now.iter().filter(|c| c.index == best.index || near(c)).collect()
     } else {
         candidates_now.iter().collect()
     };
@@ -106,7 +110,7 @@ fn choose<'c, 'b>(
 }
 
 fn records(place: &Place) -> String {
-    figure(place.number("n").unwrap_or(0.0))
+    format!("{:.0}", place.number("n").unwrap_or(0.0))
 }
 
 fn tiles(chosen: &Candidate, columns: [Option<&str>; 3], text: &Text) -> Vec<[String; 3]> {

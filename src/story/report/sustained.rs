@@ -16,7 +16,7 @@ pub fn chart(windows: &[CaseRow], text: &Text) -> String {
     let panels = [(speed, SERIES[0]), ("temp_c", SERIES[2]), ("freq_mhz", SERIES[1])];
     let panels: Vec<_> = panels.into_iter().filter(|(c, _)| series(c).len() > 1).collect();
     let height = 130 * panels.len() as u32 + 40;
-    draw((760, height), text.of("sustained.title"), |area| {
+    draw((960, height), text.of("sustained.title"), |area| {
         let mut rest = area.clone();
         for (i, (column, colour)) in panels.iter().enumerate() {
             let bare = i + 1 < panels.len();

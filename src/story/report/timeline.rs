@@ -19,9 +19,9 @@ pub const PHASES: [(&str, RGBColor); 8] = [
     ("between", GRID),
 ];
 
-const WIDTH: u32 = 760;
+const WIDTH: u32 = 960;
 const STRIP: i32 = 12;
-const PANEL: u32 = 104;
+const PANEL: u32 = 92;
 /// Of the last panel, with the numbers of x.
 const AXIS: u32 = 40;
 

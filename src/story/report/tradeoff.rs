@@ -10,6 +10,10 @@ use plotters::prelude::*;
 /// Most points that have their names beside them; else only those on the front have.
 const NAMED: usize = 14;
 
+const SIZE: (u32, u32) = (520, 360);
+/// Where the plane begins.
+const LEFT: i32 = 62;
+
 /// Charts of one leaderboard; `names` are those of its places.
 pub fn charts(board: &Board, names: &[String], text: &Text) -> Vec<String> {
     let places: Vec<&Place> = board.places.iter().map(|p| &p.place).filter(|p| p.failed() == 0).collect();
@@ -43,7 +47,7 @@ fn chart(board: &Board, names: &[String], column: &str, text: &Text) -> String {
     let x = Axis::wide(&name, points.iter().map(|p| p.x));
     let ends = points.iter().flat_map(|p| [p.y, p.range.map_or(p.y, |r| r.0), p.range.map_or(p.y, |r| r.1)]);
     let y = Axis::linear(&format!("{acc} %"), ends);
-    draw((520, 380), &format!("{acc} × {name}"), |area| {
+    draw(SIZE, &format!("{acc} × {name}"), |area| {
         let mut chart = plane(area, &x, &y, false)?;
         let bar = |p: &Point| {
             let (lo, hi) = p.range?;
@@ -56,20 +60,29 @@ fn chart(board: &Board, names: &[String], column: &str, text: &Text) -> String {
         };
         chart.draw_series(points.iter().map(dot))?;
         let few = points.len() <= NAMED;
-        let mut taken: Vec<(i32, i32)> = Vec::new();
+        let spots: Vec<(i32, i32)> = points.iter().map(|p| chart.backend_coord(&(p.x, p.y))).collect();
+        let mut taken: Vec<[i32; 4]> = spots.iter().map(|(x, y)| [x - 5, y - 5, x + 5, y + 5]).collect();
         let mut notes = Vec::new();
-        for p in &points {
-            let at = chart.backend_coord(&(p.x, p.y));
+        for (p, &at) in points.iter().zip(&spots) {
             let quality =
                 p.range.map_or(String::new(), |(lo, hi)| format!(" ({})", interval((lo / 100.0, hi / 100.0))));
             let told = format!("{}: {}{quality}, {name} {}", p.name, percent(p.y / 100.0), figure(p.x));
             notes.push(Note { at, text: told });
-            // A name is written where no other is near; the note has it in any case.
-            let free = !taken.iter().any(|t| (t.1 - at.1).abs() < 14 && (t.0 - at.0).abs() < 170);
-            if (few || p.front) && free && p.name.chars().count() <= 32 {
-                let end = at.0 > 300;
-                word(area, (at.0 + if end { -9 } else { 9 }, at.1 - 1), p.name, end)?;
-                taken.push(at);
+            // A name is written where nothing else is; the note has it in any case.
+            let width = p.name.chars().count() as i32 * 7;
+            let sides = [
+                (false, [at.0 + 8, at.1 - 7, at.0 + 8 + width, at.1 + 7]),
+                (true, [at.0 - 8 - width, at.1 - 7, at.0 - 8, at.1 + 7]),
+            ];
+            let free = |b: &[i32; 4]| {
+                let apart = |t: &[i32; 4]| t[2] < b[0] || b[2] < t[0] || t[3] < b[1] || b[3] < t[1];
+                b[0] > LEFT && b[2] < SIZE.0 as i32 && taken.iter().all(apart)
+            };
+            if (few || p.front)
+                && let Some((end, place)) = sides.into_iter().find(|(_, b)| free(b))
+            {
+                word(area, (at.0 + if end { -9 } else { 9 }, at.1), p.name, end)?;
+                taken.push(place);
             }
         }
         Ok(notes)
