@@ -1,10 +1,11 @@
 #!/bin/sh
-# Builds what is copied onto a board: one static file for each target, with the plugin hosts and llama.cpp inside.
+# Builds what is copied onto a board: one static file for each target, with the plugin hosts, llama.cpp and
+# the client of servers inside.
 #
 #   cross/build.sh [--slim] [--variants "NAME …"] TARGET…
 #
 # TARGET is aarch64-unknown-linux-musl, armv7-unknown-linux-musleabihf or x86_64-unknown-linux-musl. --slim leaves
-# llama.cpp out; --variants builds only these of its CPU variants. Runs on Debian 12 with rustup; what else it takes is
+# llama.cpp and the client out; --variants builds only these of its CPU variants. Runs on Debian 12 with rustup; what else it takes is
 # installed (Debian packages) or put under target/cross (zig and cargo-zigbuild from PyPI).
 # Leaves dist/edgebench-VERSION-ARCH (…-slim), the same as .tar.gz with README, header and demo, and dist/SHA256SUMS.
 set -eu
@@ -24,7 +25,7 @@ while [ $# -gt 0 ]; do
     esac
     shift
 done
-[ $# -gt 0 ] || { sed -n '2,9s/^# \{0,1\}//p' "$0" >&2; exit 2; }
+[ $# -gt 0 ] || { sed -n '2,10s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 
 need_build
 need ninja-build ccache zstd file python3-venv

@@ -2,8 +2,8 @@
 //! must not know frames, jobs or what a host does.
 //!
 //! A released `edgebench` is static and cannot load plugins, and its llama.cpp is compiled several times for different
-//! processors; so it carries hosts as files: `plugin-glibc`, `plugin-musl`, `llama-<variant>`. An ordinary build
-//! carries none.
+//! processors; so it carries hosts as files: `plugin-glibc`, `plugin-musl`, `llama-<variant>`, and `openai`, so that
+//! no TLS is in the others. An ordinary build carries none.
 
 mod describe;
 mod start;

@@ -207,7 +207,12 @@ impl<'a> Asker<'a> {
 
     /// What a generation that did not fail is worth.
     pub fn generated(&self, record: &Record, gold: &Gold, generation: Generation) -> Answer {
-        let judgement = self.judge.output(record, gold, &generation.text);
+        let text = match &self.task.method {
+            // A model that was not taught to stop goes on with questions of its own.
+            Method::Choice(_) => generation.text.trim_start().lines().next().unwrap_or_default(),
+            _ => &generation.text,
+        };
+        let judgement = self.judge.output(record, gold, text);
         let score = f64::from(judgement.correct);
         Answer { sample: Sample::from(&generation), score, judgement, output: Some(generation.text) }
     }

@@ -115,7 +115,7 @@ pub fn run(
     figures::answers(&mut row, answers, task);
     if let Some(opened) = &measured.opened {
         figures::opened(&mut row, opened, answers, context.bandwidth);
-        figures::scored_by(&mut row, opened, &task.method);
+        figures::scored_by(&mut row, opened, &task.method, &answers.tally);
     }
     figures::telemetry(&mut row, &eyes, answers, &task.method);
     figures::judge(&mut row, &eyes, answers, measured.hot_start_c, measured.unseen.as_deref(), &context.job.measure);
@@ -124,6 +124,8 @@ pub fn run(
     }
     if instance.address().is_some() {
         row.set("retries", answers.retried.1.to_string());
+        // It had loaded its model long before.
+        row.set("load_ms", "");
     }
     row.set_number("load_cold_ms", measured.load_cold_ns.map(|ns| ns as f64 / 1e6), 3);
     row.set_number("rss_peak_mib", measured.rss_peak_mib, 1);

@@ -94,9 +94,14 @@ pub fn bandwidth_util(opened: &Opened, speed: Option<f64>, depth: Option<f64>, b
 
 /// Where the answers to a `choice` task come from: log-likelihoods, and whose; or the letter that the model writes,
 /// where its backend has none.
-pub fn scored_by(row: &mut CaseRow, opened: &Opened, method: &Method) {
-    if let Method::Choice(_) = method {
-        row.set("scored_by", if opened.scored_by.is_empty() { "generation" } else { &opened.scored_by });
+pub fn scored_by(row: &mut CaseRow, opened: &Opened, method: &Method, tally: &Tally) {
+    match method {
+        Method::Choice(_) if opened.scored_by.is_empty() => {
+            row.set("scored_by", "generation");
+            row.set("unextracted", tally.unextracted.to_string());
+        }
+        Method::Choice(_) => row.set("scored_by", opened.scored_by.as_str()),
+        _ => {}
     }
 }
 

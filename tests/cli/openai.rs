@@ -45,7 +45,7 @@ fn a_server_is_asked_as_a_stream_and_its_counts_are_kept() {
     assert!(sample.number("prompt_tokens").unwrap() > 5.0);
     assert_eq!((sample.get("cached_tokens"), sample.get("retries")), ("2", "0"));
     assert_ne!(sample.get("ttft_ms"), "");
-    assert_eq!(bench.case("s/pick").get("scored_by"), "echo");
+    assert_eq!((bench.case("s/pick").get("scored_by"), row.get("load_ms")), ("echo", ""));
     assert_eq!(bench.case("s/pick").get("acc"), "0.2500", "the stub likes B");
     let scores = bench.predictions().last().unwrap()["scores"].clone();
     assert_eq!(scores, serde_json::json!([-2.0, -0.25, -4.0, -5.0]));
@@ -91,6 +91,18 @@ fn a_chat_is_sent_as_turns() {
     let roles: Vec<&str> = last["messages"].as_array().unwrap().iter().map(|m| m["role"].as_str().unwrap()).collect();
     assert_eq!(roles, ["system", "user", "assistant", "user"]);
     assert_eq!((&last["messages"][2]["content"], &last["top_k"]), (&"7".into(), &1.into()));
+}
+
+#[test]
+fn what_cannot_be_asked_of_a_server_says_what_to_do() {
+    let (bench, stub) = (Bench::new(), Stub::sound(ALL));
+    bench.write("lm.jsonl", "{\"text\":\"some words\"}\n");
+    let perplexity = "[[task]]\nname = \"lm\"\ndataset = \"lm.jsonl\"\nmethod = \"perplexity\"\n";
+    job(&bench, &stub.url(), "chat = true", &format!("{GENERATE}{perplexity}"));
+    assert_eq!(bench.run().0, 1);
+    assert!(bench.case("s/gen").get("reason").contains("api = \"chat\""), "{}", bench.case("s/gen").get("reason"));
+    assert_eq!(bench.case("s/lm").get("status"), "unsupported");
+    assert!(bench.case("s/lm").get("reason").contains("token by token"), "{}", bench.case("s/lm").get("reason"));
 }
 
 #[test]
@@ -255,4 +267,40 @@ fn mistakes_in_a_servers_object_are_found_before_anything_runs() {
     let text = std::fs::read_to_string(bench.path().join("job.toml")).unwrap();
     bench.write("job.toml", text.replace("params = ", "url = \"http://h\"\nparams = "));
     bench.edgebench(&["check", "job.toml"]).assert().code(2).stderr(predicate::str::contains("belongs to backend"));
+}
+
+/// What `scripts/peer-openai EDGEBENCH --then cargo test …` sets.
+#[test]
+#[cfg(feature = "llama")]
+fn a_real_server_answers_as_llama_cpp_linked_in() {
+    let (Ok(url), Ok(model)) = (std::env::var("EDGEBENCH_OPENAI_URL"), std::env::var("EDGEBENCH_OPENAI_GGUF")) else {
+        println!("skipped: no EDGEBENCH_OPENAI_URL (scripts/peer-openai)");
+        return;
+    };
+    let bench = Bench::new();
+    let demo = crate::common::root().join("datasets/demo");
+    let task = |name: &str, method: &str| {
+        let data = demo.join(name);
+        let data = data.display();
+        format!(
+            "[[task]]\nname = \"{name}\"\ndataset = \"{data}.jsonl\"\nmethod = \"{method}\"\nlimit = 20\n\
+             shots = {{ n = 2, from = \"{data}.dev.jsonl\" }}\n"
+        )
+    };
+    let tasks = [task("compare", "choice"), task("alphabet", "choice"), task("addition", "generate")].concat();
+    bench.write(
+        "job.toml",
+        format!(
+            "[[object]]\nname = \"linked\"\nbackend = \"llama\"\nmodel = \"{model}\"\nparams = {{ threads = 1, n_ctx = 1024 }}\n\
+             [[object]]\nname = \"served\"\nbackend = \"openai\"\nurl = \"{url}\"\nparams = {{ concurrency = 1 }}\n{tasks}"
+        ),
+    );
+    let (code, stderr) = bench.run();
+    assert_eq!(code, 0, "{stderr}");
+    for task in ["compare", "alphabet", "addition"] {
+        let (linked, served) = (bench.case(&format!("linked/{task}")), bench.case(&format!("served/{task}")));
+        assert_eq!((linked.get("acc"), served.get("n_failed")), (served.get("acc"), "0"), "{task}");
+        assert_ne!(served.get("rss_peak_mib"), "", "{task}: the server is on this machine");
+    }
+    assert_eq!(bench.case("served/compare").get("scored_by"), "echo");
 }

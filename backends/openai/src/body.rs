@@ -7,6 +7,8 @@ use serde_json::{Map, Value, json};
 
 /// The chat template of a server that has its own: the conversation as it is, for [`prompt`] to pass on.
 pub const CONVERSATION: &str = "{\"messages\": {{ messages | tojson }}}";
+/// The same for prompts that go to a server as text.
+pub const NO_CONVERSATION: &str = "{{ raise_exception('chat = true needs params = { api = \"chat\" }') }}";
 /// How a prompt begins that came out of it.
 const MESSAGES: &str = "{\"messages\": ";
 /// Stop strings that servers take; the host looks for all of them.

@@ -1,7 +1,7 @@
 //! This backend as the shared entry points want it: parses parameters, and says what was found.
 //! It must not know the C boundary, nor what happens inside a call.
 
-use crate::body::CONVERSATION;
+use crate::body::{CONVERSATION, NO_CONVERSATION};
 use crate::failure::Failure;
 use crate::params::{Api, Options};
 use crate::session::Session;
@@ -54,7 +54,7 @@ impl Backend for Session {
             architecture: EbStr::EMPTY,
             quantization: EbStr::EMPTY,
             description: EbStr::new(&self.model),
-            chat_template: if chat { EbStr::new(CONVERSATION) } else { EbStr::EMPTY },
+            chat_template: EbStr::new(if chat { CONVERSATION } else { NO_CONVERSATION }),
             bos_text: EbStr::EMPTY,
             eos_text: EbStr::EMPTY,
             scored_by: EbStr::new(self.scored_by.name()),

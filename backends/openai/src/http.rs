@@ -172,21 +172,24 @@ impl Server {
 
     /// No answer at all.
     fn unreachable(&self, error: ureq::Error) -> Trouble {
-        use std::io::ErrorKind::{ConnectionRefused, HostUnreachable, NetworkUnreachable};
+        use std::io::ErrorKind::{ConnectionRefused, HostUnreachable, InvalidData, NetworkUnreachable};
         let connect = match &error {
             ureq::Error::Io(e) => matches!(e.kind(), ConnectionRefused | HostUnreachable | NetworkUnreachable),
             ureq::Error::HostNotFound | ureq::Error::ConnectionFailed => true,
             ureq::Error::Timeout(ureq::Timeout::Connect | ureq::Timeout::Resolve) => true,
             _ => false,
         };
-        let transport =
-            connect || matches!(&error, ureq::Error::Io(_) | ureq::Error::Timeout(_) | ureq::Error::Protocol(_));
+        let transport = match &error {
+            // What rustls refuses, a certificate that is not trusted above all, stays so.
+            ureq::Error::Io(e) => e.kind() != InvalidData,
+            ureq::Error::Timeout(_) | ureq::Error::Protocol(_) => true,
+            _ => connect,
+        };
         let todo = match connect {
             true => "; is the server running, and is url right?",
             false => "",
         };
         let told = self.without_key(&format!("{} does not answer: {error}{todo}", self.url));
-        // A certificate that is not trusted and the like stays so.
         Trouble { failure: Failure::device(told), again: transport, wait: None, hopeless: connect || !transport }
     }
 

@@ -3,6 +3,7 @@
 
 use super::{EMBEDDED, Embedded, LLAMA, PLUGIN, Source, spawn, variant, variants};
 use crate::backend::client::how_it_ended;
+use crate::backend::loader::OPENAI;
 use serde::Serialize;
 use std::io;
 use std::process::{Command, Stdio};
@@ -54,6 +55,9 @@ pub fn describe() -> Description {
 
 fn report(embedded: &'static Embedded, choice: &Option<Result<variant::Choice, String>>) -> HostReport {
     let size = embedded.bytes.len();
+    if embedded.name == OPENAI {
+        return row(OPENAI, size, OPENAI.to_owned(), trial(&Source::Embedded(embedded)));
+    }
     let Some(name) = embedded.name.strip_prefix(LLAMA) else {
         let libc = embedded.name.trim_start_matches(PLUGIN);
         return row(embedded.name, size, format!("plugins for {libc}"), trial(&Source::Embedded(embedded)));

@@ -21,6 +21,10 @@ impl Asker<'_> {
     ) -> Result<Answer, AskError> {
         let refuse = |kind, what: &str| Err(sort(Failure::new(kind, what)));
         let opened = &self.opened;
+        if opened.scored_by != "logits" {
+            let what = "texts are scored token by token, and the backend does not show them (it has no eb.score/1)";
+            return refuse(FailureKind::Unsupported, what);
+        }
         let size = windows.window.unwrap_or(opened.n_ctx) as usize;
         let control = |add| Control { add, parse: false };
         let (text, windows) = match windows.scheme {
