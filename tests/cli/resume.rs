@@ -20,6 +20,7 @@ fn start(bench: &Bench) -> Child {
         .args(["run", "job.toml", "--out", "out", "--resume", "--trace", "--quiet"])
         .current_dir(bench.path())
         .stdout(Stdio::null())
+        .stderr(std::fs::File::create(bench.path().join("stderr")).unwrap())
         .spawn()
         .unwrap()
 }
@@ -66,7 +67,8 @@ pub fn killed_at_random(runs: u32, bench: impl Fn() -> Bench) {
             let _ = child.kill();
             child.wait().unwrap();
         }
-        assert_eq!(start(&bench).wait().unwrap().code(), Some(0));
+        let code = start(&bench).wait().unwrap().code();
+        assert_eq!(code, Some(0), "{}", std::fs::read_to_string(bench.path().join("stderr")).unwrap());
         assert_eq!(quality(&bench), quality(&whole));
         assert_eq!(bench.out("predictions.jsonl"), whole.out("predictions.jsonl"));
         assert_eq!(samples(&bench), samples(&whole));
