@@ -30,13 +30,14 @@ pub struct Samples {
     pub slowest: Vec<Slow>,
 }
 
-/// Where the time of one record went, in ms.
+/// Where the time of one record went, in ms, all from its arrival.
 #[derive(Debug, Clone)]
 pub struct Slow {
     pub id: String,
     pub pass: String,
+    /// To the hand-over.
     pub queue: f64,
-    /// From the hand-over to the first token; all of it where there is none.
+    /// To the first token; all of it where there is none.
     pub first: f64,
     pub e2e: f64,
     pub prompt_tokens: String,

@@ -33,7 +33,7 @@ use super::names::tasks;
 use super::rank::default_keys;
 use super::run_folder::Run;
 use crate::job::{Job, SortKey};
-use crate::results::CaseRow;
+use crate::results::{CaseRow, write_whole};
 use files::CaseFiles;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -135,8 +135,7 @@ pub fn report(runs: &[Run], language: Language) -> Result<String, String> {
 /// In a sentence with the path.
 pub fn write(runs: &[Run], language: Language, path: &Path) -> Result<(), String> {
     let page = report(runs, language)?;
-    let part = path.with_extension("html.part");
-    let written = std::fs::write(&part, page).and_then(|()| std::fs::rename(&part, path));
+    let written = write_whole(path, page.as_bytes());
     written.map_err(|e| format!("{}: the report cannot be written: {e}; give another path with -o", path.display()))
 }
 

@@ -17,7 +17,7 @@ pub struct Row {
 
 /// Rows of records, slowest first. `scored`: options were scored, so that behind the prompt come no tokens.
 pub fn rows(records: &[Slow], scored: bool) -> Vec<Row> {
-    let longest = records.iter().map(|r| r.queue + r.e2e).fold(f64::MIN_POSITIVE, f64::max);
+    let longest = records.iter().map(|r| r.e2e).fold(f64::MIN_POSITIVE, f64::max);
     let row = |r: &Slow| {
         let mut from = 0.0;
         let mut part = |class, ms: f64| {
@@ -26,7 +26,7 @@ pub fn rows(records: &[Slow], scored: bool) -> Vec<Row> {
             (class, figure(ms), format!("{start:.2}"), format!("{width:.2}"))
         };
         let last = if scored { "score" } else { "decode" };
-        let parts = [("idle", r.queue), ("prefill", r.first), (last, r.e2e - r.first)];
+        let parts = [("idle", r.queue), ("prefill", r.first - r.queue), (last, r.e2e - r.first)];
         let cached = if matches!(r.cached_tokens.as_str(), "" | "0") {
             String::new()
         } else {
