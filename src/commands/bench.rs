@@ -1,6 +1,6 @@
 //! `edgebench bench`: llama-bench's options, by its short names and its long ones.
 
-use crate::{FAILED, MACHINE, OK, REFUSED, word};
+use super::{FAILED, MACHINE, OK, REFUSED, word};
 use argh::FromArgs;
 use edgebench::bench::{self, BenchError, Format, Objects, Request, Settings, shape};
 use edgebench::testcase::run::Verbosity;

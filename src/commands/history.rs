@@ -1,6 +1,6 @@
 //! `edgebench history`: a metric over the nights.
 
-use crate::{OK, REFUSED, word};
+use super::{OK, REFUSED, word};
 use argh::FromArgs;
 use edgebench::story::history::{self, Format};
 use std::path::PathBuf;

@@ -1,6 +1,6 @@
 //! `edgebench report`: runs as one page.
 
-use crate::{OK, REFUSED, word};
+use super::{OK, REFUSED, word};
 use argh::FromArgs;
 use edgebench::results::REPORT;
 use edgebench::story::report::{self, Language};

@@ -1,7 +1,7 @@
 //! `edgebench tune`: what is tried is given as `bench`'s lists are.
 
 use super::bench::{Lists, exit_code, sweeps};
-use crate::word;
+use super::word;
 use argh::FromArgs;
 use edgebench::bench::shape::Test;
 use edgebench::bench::{Objects, Settings};

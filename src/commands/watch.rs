@@ -1,6 +1,6 @@
 //! `edgebench watch`.
 
-use crate::{FAILED, MACHINE, OK, complain};
+use super::{FAILED, MACHINE, OK, complain};
 use argh::FromArgs;
 use edgebench::checkpoints::{End, Request, WatchError, follow};
 use std::path::PathBuf;
