@@ -15,7 +15,7 @@ use candidates::candidates;
 use halving::{better_half, repetitions, rounds};
 use std::time::{Duration, Instant};
 
-/// Tokens that a test is not made shorter than.
+/// Tokens of the first look, and of the shortest test.
 const SHORTEST: u32 = 16;
 /// Work that is needed for the energy of a candidate.
 const ENERGY: Duration = Duration::from_secs(2);
@@ -120,24 +120,28 @@ impl Tuner<'_> {
     /// Measures what the backend does by itself, and from the time that it takes decides how long a test may be and how many
     /// candidates there can be.
     fn first(&mut self) -> Result<(), BenchError> {
+        let full = self.request.test;
+        let short = |tokens: u32| tokens.min(SHORTEST);
+        self.test = Test { prompt: short(full.prompt), output: short(full.output), ..full };
         let before = Instant::now();
         self.measure(0, 0, 1)?;
-        let took = before.elapsed().as_secs_f64();
+        let took_s = before.elapsed().as_secs_f64();
         let row = self.candidates[0].row.take().unwrap_or_default();
         if self.request.goal == Goal::Energy && row.get("status") == "ok" && row.get("energy_rail").is_empty() {
             let what = "no power rail is visible, so that energy cannot be measured; edgebench probe says why";
             return Err(BenchError::Input(what.to_owned()));
         }
-        let rep_s = row.number("tok_s").map_or(0.0, |speed| f64::from(self.test.tokens()) / speed);
         let n = self.candidates.len();
-        let all = f64::from(rounds(n));
-        let share = self.end.saturating_duration_since(Instant::now()).as_secs_f64() / all / n as f64;
-        // Twice in a first round: once to warm up.
-        let n_reps = row.number("repetitions").unwrap_or(1.0) + 1.0;
-        let load_s = (took - n_reps * rep_s).max(0.0);
-        let part = ((share - load_s) / (2.0 * rep_s.max(1e-6))).clamp(0.0, 1.0);
-        let shorter = |tokens: u32| ((f64::from(tokens) * part) as u32).max(tokens.min(SHORTEST));
-        self.test = Test { prompt: shorter(self.test.prompt), output: shorter(self.test.output), ..self.test };
+        let left_s = self.end.saturating_duration_since(Instant::now()).as_secs_f64();
+        let share_s = left_s / f64::from(rounds(n)) / n as f64;
+        if let Some(speed) = row.number("tok_s") {
+            // Each is done twice in a first round: once to warm up.
+            let repetitions = row.number("repetitions").unwrap_or(1.0) + 1.0;
+            let load_s = (took_s - repetitions * f64::from(self.test.tokens()) / speed).max(0.0);
+            let part = ((share_s - load_s) * speed / (2.0 * f64::from(full.tokens()))).clamp(0.0, 1.0);
+            let shorter = |tokens: u32| ((f64::from(tokens) * part) as u32).max(short(tokens));
+            self.test = Test { prompt: shorter(full.prompt), output: shorter(full.output), ..full };
+        }
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         self.say(&format!("{n} settings, {} each, on {cores} cores", self.test));
         Ok(())
