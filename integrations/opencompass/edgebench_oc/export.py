@@ -127,6 +127,7 @@ def _job(named, keys, models, settings, source, notes):
     lines = [f"{_MARK} from {source}: the prompts are in {DATA}/, as OpenCompass makes them."]
     lines += [f"# - {note}" for note in notes]
     lines += ["", "[job]", f"name = {toml(settings.name or 'opencompass')}"]
+    lines.append('timeout = "900s"            # per record: OpenCompass has none')
     for abbr, is_chat in models:
         model = settings.model or ["model.gguf"]
         lines += ["", "[[object]]", f"name = {toml(abbr)}", f"backend = {toml(settings.backend)}"]

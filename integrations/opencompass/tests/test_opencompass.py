@@ -1,7 +1,7 @@
 """With OpenCompass itself: prompts are what it hands to a model, and its summary is what the board counted.
 
 EDGEBENCH_DATA: a folder with cmmlu/ and gsm8k/. EDGEBENCH_BACKEND: llama by default, or the path of that plugin.
-EDGEBENCH_OC_RECORDS: how many records of each dataset (8). EDGEBENCH_OC_KEEP: a folder for the summary and the table.
+EDGEBENCH_OC_RECORDS: how many records of each dataset (4). EDGEBENCH_OC_KEEP: a folder for the summary and the table.
 """
 
 import csv
@@ -18,7 +18,7 @@ from support import EDGEBENCH, ROOT, InFolder
 from edgebench_oc import config, opencompass_side
 
 DATA = os.environ.get("EDGEBENCH_DATA")
-RECORDS = int(os.environ.get("EDGEBENCH_OC_RECORDS", "8"))
+RECORDS = int(os.environ.get("EDGEBENCH_OC_RECORDS", "4"))
 THERE = importlib.util.find_spec("opencompass") is not None
 opencompass_side.quiet()
 
@@ -90,7 +90,7 @@ class Real(InFolder):
         model = ROOT / "datasets" / "demo" / "demo-f16.gguf"
         backend = os.environ.get("EDGEBENCH_BACKEND", "llama")
         command = [sys.executable, "-m", "edgebench_oc", "run", str(path), "--local", "--edgebench", EDGEBENCH]
-        command += ["--model", str(model), "--backend", backend, "--param", "n_ctx=8192"]
+        command += ["--model", str(model), "--backend", backend, "--param", "n_ctx=8192", "--param", "threads=1"]
         environment = {**os.environ, "PYTHONPATH": str(ROOT / "integrations" / "opencompass")}
         log = self.folder / "log"
         with open(log, "w") as file:

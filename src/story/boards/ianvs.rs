@@ -40,7 +40,7 @@ fn all(boards: &[Board]) -> String {
 /// Of each object with the same hyperparameters the newest row, with the figures that were chosen or are usual.
 pub fn selected(boards: &[Board], chosen: &[String]) -> String {
     let all = distinct(boards);
-    let same = |a: &Row, b: &Row| a.0 == b.0 && key(a.1) == key(b.1);
+    let same = |a: &Row, b: &Row| (a.0, &a.1.board, key(a.1)) == (b.0, &b.1.board, key(b.1));
     let is_newest = |row: &&Row| !all.iter().any(|other| same(row, other) && other.1.start > row.1.start);
     let rows: Vec<Row> = all.iter().filter(is_newest).copied().collect();
     let figures: Vec<String> = if chosen.is_empty() {

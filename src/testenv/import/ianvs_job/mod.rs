@@ -185,6 +185,10 @@ fn dataset(testenv: &Document, places: &Places, out: &Path, force: bool, new: &m
         found.note(format!("the data \"{text}\" is not there: {todo}"));
         return;
     };
+    if !found.problems.is_empty() {
+        // Then nothing is written.
+        return;
+    }
     let file = match key {
         "test_data_info" => match converted(&path, out, &new.task, force) {
             Ok((written, file)) => {
