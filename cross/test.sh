@@ -199,8 +199,13 @@ PY
 
 # The right variant for each kind of processor, as far as this file has it.
 processors() {
-    local pair
+    local pair inside
+    inside=$("${RUN[@]}" probe 2> /dev/null | grep -o 'llama-[a-z0-9.-]*' || true)
     for pair in $PROCESSORS; do
+        if ! grep -qx "llama-${pair#*=}" <<< "$inside"; then
+            skip "${pair%=*}: llama.cpp ${pair#*=} is not in this file"
+            continue
+        fi
         "$EMULATOR" -cpu "${pair%=*}" "$FILE" probe > "$tmp/said" 2>&1 || true
         check "${pair%=*} gets ${pair#*=}" "variant ${pair#*=}:" "$tmp/said"
     done
