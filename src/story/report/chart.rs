@@ -75,7 +75,9 @@ impl Axis {
     /// Logarithmic if the largest of the positive `values` is far from the smallest.
     pub fn wide(name: &str, values: impl Iterator<Item = f64> + Clone) -> Axis {
         let (lo, hi) = ends(values.clone().filter(|v| *v > 0.0));
-        if hi / lo < 8.0 {
+        let ratio = hi / lo;
+        // Without positive values it is no number.
+        if !ratio.is_finite() || ratio < 8.0 {
             return Axis::linear(name, values);
         }
         let (lo, hi) = (lo * 0.93, hi * 1.07);
@@ -224,4 +226,18 @@ pub fn word(area: &Area, at: (i32, i32), text: &str, end: bool) -> Drawn {
     let anchor = Pos::new(if end { HPos::Right } else { HPos::Left }, VPos::Center);
     let style = ("sans-serif", LABEL).into_font().color(&INK).pos(anchor);
     area.draw_text(text, &style, at)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_axis_without_a_positive_value_is_linear() {
+        for values in [&[][..], &[0.0, 0.0], &[-1.0], &[f64::NAN]] {
+            let axis = Axis::wide("ms", values.iter().copied());
+            assert!(!axis.log && axis.lo < axis.hi && axis.ticks.len() < 10, "{values:?}");
+        }
+        assert!(Axis::wide("ms", [1.0, 1000.0].into_iter()).log);
+    }
 }
