@@ -99,7 +99,7 @@ impl Prompt {
         if self.spec.prefix.is_empty() && !text.is_empty() && !text.ends_with(char::is_whitespace) {
             text += &self.spec.separator;
         }
-        text += &self.shots(record, &question)?;
+        text += &self.shots(record)?;
         Ok(text + &question)
     }
 
@@ -117,10 +117,10 @@ impl Prompt {
             turns.push(Turn::new(Role::System, head));
         }
         if !shots_as_turns {
-            turns.push(Turn::new(Role::User, self.shots(record, &question)? + &question));
+            turns.push(Turn::new(Role::User, self.shots(record)? + &question));
             return Ok(turns);
         }
-        for example in self.examples.of(record, &question)? {
+        for example in self.examples.of(record, &self.example(record)?)? {
             turns.push(Turn::new(Role::User, example.question.clone()));
             turns.push(Turn::new(Role::Assistant, example.answer.trim_start()));
         }
@@ -150,9 +150,9 @@ impl Prompt {
         Ok(system + between + &prefix)
     }
 
-    fn shots(&self, record: &Record, question: &str) -> Result<String, String> {
+    fn shots(&self, record: &Record) -> Result<String, String> {
         let separator = &self.spec.separator;
-        let examples = self.examples.of(record, question)?;
+        let examples = self.examples.of(record, &self.example(record)?)?;
         let written: Vec<String> = examples.iter().map(|e| [&*e.question, &e.answer].concat()).collect();
         let last = if written.is_empty() { "" } else { self.spec.last_separator.as_ref().unwrap_or(separator) };
         Ok(written.join(separator) + last)

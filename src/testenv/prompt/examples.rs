@@ -69,19 +69,19 @@ impl Examples {
             && self.pools.get("").is_some_and(|p| p.seen as usize > self.n)
     }
 
-    /// The examples before `record`, whose rendered question is `question`. In a file with subjects they are of the
+    /// The examples before `record`, which is `own` as an example and never stands among them. In a file with subjects they are of the
     /// record's own, and of others where it has too few.
     ///
     /// # Errors
     /// There are not enough of them.
-    pub fn of(&self, record: &Record, question: &str) -> Result<Vec<&Example>, String> {
+    pub fn of(&self, record: &Record, own: &Example) -> Result<Vec<&Example>, String> {
         if self.n == 0 {
             return Ok(Vec::new());
         }
         let by_subject = self.pools.keys().any(|subject| !subject.is_empty());
         let subject = if by_subject { record.subject } else { "" };
         let pool = self.pools.get(subject).map_or(&[][..], |pool| &pool.examples);
-        let mut others: Vec<&Example> = pool.iter().filter(|e| e.question != question).collect();
+        let mut others: Vec<&Example> = pool.iter().filter(|e| *e != own).collect();
         if self.pick != Pick::First {
             let salt = if self.pick == Pick::Random { "" } else { record.id };
             let mut random = Random::new(self.seed, salt, 0);
@@ -93,7 +93,7 @@ impl Examples {
         }
         if others.len() < self.n && !others.is_empty() {
             let more = self.pools.iter().filter(|(other, _)| *other != subject).flat_map(|(_, pool)| &pool.examples);
-            others.extend(more.filter(|e| e.question != question));
+            others.extend(more.filter(|e| *e != own));
         }
         if others.len() < self.n {
             let of = if by_subject { format!(" of the subject \"{subject}\"") } else { String::new() };
@@ -161,7 +161,8 @@ mod tests {
     }
 
     fn picked(examples: &Examples, id: &str, subject: &str, question: &str) -> Vec<String> {
-        let found = examples.of(&record(id, subject), question).unwrap();
+        let own = Example { question: question.to_owned(), answer: question.replace('q', "a") };
+        let found = examples.of(&record(id, subject), &own).unwrap();
         found.iter().map(|e| e.question.clone()).collect()
     }
 
@@ -171,6 +172,9 @@ mod tests {
         assert_eq!(picked(&e, "1", "", "x"), ["q0", "q1", "q2"]);
         assert_eq!(picked(&e, "1", "any", "q1"), ["q0", "q2", "q3"]);
         assert!(e.is_full());
+        // The same question may have another answer: its choices differ.
+        let own = Example { question: "q1".to_owned(), answer: "b".to_owned() };
+        assert_eq!(e.of(&record("1", ""), &own).unwrap()[1].question, "q1");
     }
 
     #[test]
@@ -203,7 +207,8 @@ mod tests {
             e.offer("art", || Ok(Example { question: format!("art{i}"), answer: String::new() })).unwrap();
         }
         assert_eq!(picked(&e, "1", "art", "x"), ["art0", "art1", "art2"]);
-        let error = e.of(&record("1", "physics"), "x").unwrap_err();
+        let own = Example { question: String::new(), answer: String::new() };
+        let error = e.of(&record("1", "physics"), &own).unwrap_err();
         assert!(error.contains("\"physics\"") && error.contains("has 0"), "{error}");
     }
 }
