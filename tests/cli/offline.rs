@@ -115,3 +115,33 @@ fn a_host_that_dies_in_a_call_is_a_crashed_case() {
     assert_eq!(bench.run().0, 1);
     assert_eq!(bench.case("mock/gen").get("status"), "crashed");
 }
+
+#[test]
+fn how_many_run_together_is_asked_only_where_it_matters() {
+    let bench = Bench::new();
+    bench.write("gen.jsonl", questions(1));
+    bench.write("pick.jsonl", choices(1));
+    for (task, words) in [
+        (format!("{GENERATE}batch = 4\n"), "set scenario = \"offline\""),
+        (format!("{CHOICE}{OFFLINE}batch = 4\n"), "`batch` is for answers that are generated offline"),
+        (format!("{GENERATE}{OFFLINE}batch = 0\n"), "give a number from 1 to 128"),
+        (format!("{GENERATE}{OFFLINE}batch = \"many\"\n"), "\"auto\""),
+    ] {
+        bench.mock_job("", "", &task);
+        let out = bench.edgebench(&["check", "job.toml"]).output().unwrap();
+        let stderr = String::from_utf8(out.stderr).unwrap();
+        assert_eq!(out.status.code(), Some(2), "{stderr}");
+        assert!(stderr.contains("job.toml:") && stderr.contains(words), "{stderr}");
+    }
+    bench.mock_job("", "", &format!("{GENERATE}{OFFLINE}batch = \"auto\"\n"));
+    bench.edgebench(&["check", "job.toml"]).assert().code(0);
+}
+
+#[test]
+fn batch_1_asks_one_by_one() {
+    let bench = Bench::new();
+    bench.write("gen.jsonl", questions(8));
+    bench.mock_job("", "batch = 8", &format!("{GENERATE}{OFFLINE}batch = 1\n"));
+    assert_eq!(bench.run().0, 0);
+    assert_ne!(bench.case("mock/gen").get("prefill_tok_s"), "", "each prompt is evaluated in a call of its own");
+}

@@ -132,10 +132,12 @@ impl<'a> Together<'a, '_> {
             let id = job.request.prefix.id;
             if id != 0 && self.session.kept(id).is_empty() {
                 let common = self.common();
-                let used: usize = self.used_by_running();
-                let own = job.tokens.len() - common.min(job.tokens.len() - 1) + job.limit;
-                if common >= WORTH && used + common + own <= self.session.n_ctx {
+                if common >= WORTH {
                     let tokens = job.tokens[..common].to_vec();
+                    // Alone it always fits.
+                    if self.used(None) + job.tokens.len() + job.limit > self.session.n_ctx {
+                        break;
+                    }
                     self.prefix += 1;
                     self.session.keep(&tokens, id)?;
                 }
@@ -145,7 +147,7 @@ impl<'a> Together<'a, '_> {
             let kept = self.session.kept(id);
             let shared = kept.iter().zip(&job.tokens[..last]).take_while(|(a, b)| a == b).count();
             let own = job.tokens.len() - shared + job.limit;
-            if self.used_by_running() + self.session.n_kept() + own > self.session.n_ctx {
+            if self.used(Some(self.prefix)) + self.session.n_kept() + own > self.session.n_ctx {
                 if !self.running.is_empty() {
                     break;
                 }
@@ -187,12 +189,12 @@ impl<'a> Together<'a, '_> {
         alike.map(common).min().unwrap_or(0)
     }
 
-    /// Tokens of the cache that running requests may come to need, beside what is kept now.
-    fn used_by_running(&self) -> usize {
+    /// Tokens of the cache that running requests may come to need, beside those of the `kept` prefix. What was kept before
+    /// stays as long as someone uses it.
+    fn used(&self, kept: Option<usize>) -> usize {
         let own = |r: &Running| r.job.tokens.len() - r.shared + r.job.limit;
-        // What was kept before stays as long as someone uses it.
         let mut earlier: Vec<(usize, usize)> = Vec::new();
-        for r in self.running.iter().filter(|r| r.prefix != self.prefix) {
+        for r in self.running.iter().filter(|r| Some(r.prefix) != kept) {
             match earlier.iter_mut().find(|(prefix, _)| *prefix == r.prefix) {
                 Some((_, shared)) => *shared = (*shared).max(r.shared),
                 None => earlier.push((r.prefix, r.shared)),
