@@ -7,7 +7,7 @@ mod print;
 pub mod runner;
 pub mod shape;
 
-pub use print::Format;
+pub use print::{Format, status};
 
 use crate::backend::hosts;
 use crate::backend::loader::is_path;
@@ -65,7 +65,7 @@ pub fn run(request: &Request) -> Result<bool, BenchError> {
     let steps = instances.len() * request.tests.len() * runner.steps() as usize;
     let progress = runner.show_progress(request.verbosity, steps as u64);
     let mut stdout = std::io::stdout().lock();
-    let mut out = print::Printer::start(request.format, &mut stdout, &instances)?;
+    let mut out = print::Printer::start(request.format, &mut stdout, &instances, &request.tests)?;
     let mut all_ok = true;
     for instance in &instances {
         runner.measure(instance, &request.tests, &mut |row| {

@@ -1,6 +1,7 @@
 //! Rows of `bench` as they come: a Markdown table, CSV, or one JSON object a line. It must not know how rows came about.
 
 use super::runner::{COLUMNS, file_name};
+use super::shape::Test;
 use crate::job::Instance;
 use crate::results::CaseRow;
 use std::io::{self, Write};
@@ -52,11 +53,16 @@ const SHOWN: &[Shown] = &[
     ("ITL p99", |r| rounded(r, "itl_ms_p99", 2)),
     ("peak MiB", |r| rounded(r, "rss_peak_mib", 0)),
     ("J/token", |r| rounded(r, "energy_j_per_token", 4)),
-    ("status", |r| match (r.get("status"), r.get("valid")) {
-        ("ok", "no") => format!("not valid: {}", r.get("warnings").replace(';', ", ")),
-        (status, _) => status.to_owned(),
-    }),
+    ("status", status),
 ];
+
+/// How a test ended, and why its figures are not the board's where they are not.
+pub fn status(row: &CaseRow) -> String {
+    match (row.get("status"), row.get("valid")) {
+        ("ok", "no") => format!("not valid: {}", row.get("warnings").replace(';', ", ")),
+        (status, _) => status.to_owned(),
+    }
+}
 
 /// Columns from here to `ITL p99` and on are numbers.
 const FIRST_NUMBER: usize = 4;
@@ -75,17 +81,22 @@ pub struct Printer<'a> {
 }
 
 impl<'a> Printer<'a> {
-    /// Writes what comes before the first row; the widths of text columns are those of `instances`.
+    /// Writes what comes before the first row; the widths of text columns are those of `instances` and `tests`.
     ///
     /// # Errors
     /// Nothing can be written.
-    pub fn start(format: Format, out: &'a mut dyn Write, instances: &[Instance]) -> io::Result<Printer<'a>> {
+    pub fn start(
+        format: Format,
+        out: &'a mut dyn Write,
+        instances: &[Instance],
+        tests: &[Test],
+    ) -> io::Result<Printer<'a>> {
         let texts = |text: fn(&Instance) -> String| instances.iter().map(move |i| width(&text(i))).max().unwrap_or(0);
         let mut widths = vec![
             texts(|i| file_name(&i.model).to_owned()),
             texts(|i| file_name(&i.backend).to_owned()),
             texts(Instance::params_text),
-            14,
+            tests.iter().map(|t| width(&t.to_string())).max().unwrap_or(0),
         ];
         widths.extend(NUMBER_WIDTHS);
         widths.push(6);

@@ -3,6 +3,7 @@
 
 use super::{Candidate, Goal, Request};
 use crate::bench::runner::file_name;
+use crate::bench::status;
 use crate::results::CaseRow;
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use std::io::{self, Write};
@@ -54,7 +55,7 @@ pub fn table(out: &mut dyn Write, candidates: &[Candidate], best: Option<usize>,
         let figure = |(c, _, d): &(&str, &str, usize)| row.number(c).map_or(String::new(), |v| format!("{v:.d$}"));
         cells.extend(FIGURES.iter().map(figure));
         cells.push(candidate.rounds.to_string());
-        cells.push(if candidate.row.is_some() { row.get("status") } else { "not tried" }.to_owned());
+        cells.push(if candidate.row.is_some() { status(row) } else { "not tried".to_owned() });
         table.add_row(cells);
     }
     for column in table.column_iter_mut().skip(3).take(FIGURES.len() + 1) {
@@ -62,6 +63,10 @@ pub fn table(out: &mut dyn Write, candidates: &[Candidate], best: Option<usize>,
     }
     writeln!(out, "{table}")?;
     let Some(best) = best else { return Ok(()) };
+    let row = candidates[best].row.as_ref();
+    if let Some(row) = row.filter(|row| row.get("valid") == "no") {
+        eprintln!("warning: the best was measured while the board was disturbed: {}", row.get("evidence"));
+    }
     if let Some(gain) = gain(candidates, best, request.goal) {
         writeln!(out, "\n{gain}")?;
     }
