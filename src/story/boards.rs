@@ -64,7 +64,7 @@ const GROUPS: &[&[(&str, bool)]] = &[
 
 /// Measured figures that are nearer to each other than this share of the larger are the same: a page of memory makes
 /// nobody better. Quality is exact.
-const SAME: f64 = 0.01;
+const SAME: f64 = 0.03;
 
 /// Puts the rows of all `runs` in order.
 pub fn boards(runs: &[Run], wanted: &Wanted) -> Vec<Board> {

@@ -51,7 +51,7 @@ fn the_plugin_gives_the_same_bytes_as_the_built_in_backend() {
 fn offline_gives_the_same_bytes_with_examples_evaluated_once() {
     for (task, method, key) in [
         ("compare", "choice", "options = \"letter\"\n"),
-        ("alphabet", "choice", "options = \"text\"\n"),
+        ("sentiment", "choice", "options = \"text\"\n"),
         ("addition", "generate", "batch = 1\n"),
     ] {
         let offline = format!("scenario = \"offline\"\n{key}");

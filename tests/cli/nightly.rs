@@ -95,12 +95,13 @@ impl Nights {
         entries.filter(|e| e.file_type().unwrap().is_dir()).count()
     }
 
-    /// Starts a night, and waits until records are answered.
+    /// Starts a night, and waits until its tables are there.
     fn start(&self) -> std::process::Child {
         let child = self.command(&["job.toml", "nights"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        let samples = self.bench.path().join("nights/running/samples.csv");
+        let running = self.bench.path().join("nights/running");
+        let there = || ["cases.csv", "samples.csv", "manifest.json"].iter().all(|name| running.join(name).exists());
         let until = Instant::now() + Duration::from_secs(60);
-        while !samples.exists() && Instant::now() < until {
+        while !there() && Instant::now() < until {
             std::thread::sleep(Duration::from_millis(5));
         }
         child

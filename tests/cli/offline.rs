@@ -125,7 +125,7 @@ fn how_many_run_together_is_asked_only_where_it_matters() {
         (format!("{GENERATE}batch = 4\n"), "set scenario = \"offline\""),
         (format!("{CHOICE}{OFFLINE}batch = 4\n"), "`batch` is for answers that are generated offline"),
         (format!("{GENERATE}{OFFLINE}batch = 0\n"), "give a number from 1 to 128"),
-        (format!("{GENERATE}{OFFLINE}batch = \"many\"\n"), "\"auto\""),
+        (format!("{GENERATE}{OFFLINE}batch = \"many\"\n"), "use auto"),
     ] {
         bench.mock_job("", "", &task);
         let out = bench.edgebench(&["check", "job.toml"]).output().unwrap();
