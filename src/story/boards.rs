@@ -54,9 +54,18 @@ pub struct Wanted {
     pub across: bool,
 }
 
+/// What tells how good answers are: column, and whether more is better.
+pub(super) const QUALITY: &[(&str, bool)] = &[
+    ("acc", true),
+    ("perplexity", false),
+    ("word_perplexity", false),
+    ("byte_perplexity", false),
+    ("bits_per_byte", false),
+];
+
 /// Figures of a Pareto front: quality, speed, energy, memory. The first of each group that all places have counts.
 const GROUPS: &[&[(&str, bool)]] = &[
-    &[("acc", true)],
+    QUALITY,
     &[("decode_tok_s", true), ("records_s", true)],
     &[("energy_j_per_token", false), ("energy_j_per_record", false)],
     &[("rss_peak_mib", false)],
@@ -118,21 +127,22 @@ fn is_wanted(row: &CaseRow, wanted: &Wanted) -> bool {
     wanted.filters.iter().all(matches) && !(wanted.valid_only && row.get("valid") == "no")
 }
 
-/// The 95 % interval of a place's accuracy. Over several tasks: that of their mean, as independent.
-pub(super) fn interval(p: &Place) -> Option<(f64, f64)> {
+/// The 95 % interval of a place's metric. Over several tasks: that of their mean, as independent.
+pub(super) fn interval(p: &Place, metric: &str) -> Option<(f64, f64)> {
     let n = p.rows.len() as f64;
-    let mean = p.number("acc")?;
-    let half = |column: &str, sign: f64| -> Option<f64> {
+    let mean = p.number(metric)?;
+    let half = |end: &str, sign: f64| -> Option<f64> {
+        let column = format!("{metric}_{end}");
         let parts: Option<Vec<f64>> =
-            p.rows.iter().map(|r| Some(sign * (r.number(column)? - r.number("acc")?))).collect();
+            p.rows.iter().map(|r| Some(sign * (r.number(&column)? - r.number(metric)?))).collect();
         Some(parts?.iter().map(|h| h * h).sum::<f64>().sqrt() / n)
     };
-    Some((mean - half("acc_lo", -1.0)?, mean + half("acc_hi", 1.0)?))
+    Some((mean - half("lo", -1.0)?, mean + half("hi", 1.0)?))
 }
 
 /// Do the accuracies' 95 % intervals overlap?
 pub(super) fn overlap(a: &Place, b: &Place) -> bool {
-    match (interval(a), interval(b)) {
+    match (interval(a, "acc"), interval(b, "acc")) {
         (Some((alo, ahi)), Some((blo, bhi))) => alo <= bhi && blo <= ahi,
         _ => false,
     }
@@ -151,7 +161,7 @@ fn pareto(places: &[&Place]) -> Vec<bool> {
     let dominates = |a: &Place, b: &Place| {
         let ahead = |figure: &(&str, bool)| {
             let (a, b) = (worth(a, *figure), worth(b, *figure));
-            let same = if figure.0 == "acc" { 0.0 } else { SAME * a.abs().max(b.abs()) };
+            let same = if QUALITY.contains(figure) { 0.0 } else { SAME * a.abs().max(b.abs()) };
             if (a - b).abs() <= same { Ordering::Equal } else { a.total_cmp(&b) }
         };
         let order: Vec<Ordering> = figures.iter().map(ahead).collect();

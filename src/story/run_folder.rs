@@ -123,13 +123,16 @@ impl Run {
         Ok(sums.into_iter().map(|(name, records)| (name, case(records))).collect())
     }
 
-    /// Calls `each` with every line of predictions.jsonl.
-    pub fn predictions(&self, mut each: impl FnMut(serde_json::Value)) -> Result<(), String> {
+    /// Calls `each` with every line of predictions.jsonl that was judged wrong; the others are not parsed.
+    pub fn wrong_predictions(&self, mut each: impl FnMut(serde_json::Value)) -> Result<(), String> {
         let path = self.folder.join(PREDICTIONS);
         let file = File::open(&path).map_err(|e| format!("{}: {e}", path.display()))?;
         for (number, line) in BufReader::new(file).lines().enumerate() {
             let line = line.map_err(|e| format!("{}:{}: {e}", path.display(), number + 1))?;
-            each(serde_json::from_str(&line).map_err(|e| format!("{}:{}: {e}", path.display(), number + 1))?);
+            // As a run writes it. Within a text the quotes would be escaped.
+            if line.contains("\"correct\":false") {
+                each(serde_json::from_str(&line).map_err(|e| format!("{}:{}: {e}", path.display(), number + 1))?);
+            }
         }
         Ok(())
     }

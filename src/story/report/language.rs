@@ -118,6 +118,12 @@ const TEXTS: &[(&str, &str, &str)] = &[
         "It answers {0} right, and no other interval reaches that high.",
         "准确率为 {0}，其他对象的区间均达不到。",
     ),
+    ("why.fluent", "Its figure of {0} is the best: {1}.", "其{0}最佳：{1}。"),
+    (
+        "why.as-fluent",
+        "Its figure of {0} is {1}; {2} of {3} objects are within 1 % of the best.",
+        "其{0}为 {1}；{3} 个对象中有 {2} 个与最佳者相差不到 1 %。",
+    ),
     (
         "why.tied",
         "It answers {0} right. {1} of {2} objects are as good as {3} records can tell: at most 3 points below the best, with overlapping 95 % intervals.",
@@ -136,7 +142,7 @@ const TEXTS: &[(&str, &str, &str)] = &[
     ),
     ("why.least", "Of these it needs the least: {0}.", "其中它的需求最少：{0}。"),
     ("and", " and ", "、"),
-    ("other.best", "Most accurate: {0} with {1} (the choice: {2}).", "最准确：{0}，{1}（首选为 {2}）。"),
+    ("other.best", "Best answers: {0} with {1} (the choice: {2}).", "答案最佳：{0}，{1}（首选为 {2}）。"),
     ("other.fast", "Fastest: {0} with {1} (the choice: {2}).", "最快：{0}，{1}（首选为 {2}）。"),
     ("other.energy", "Least energy: {0} with {1} (the choice: {2}).", "最省电：{0}，{1}（首选为 {2}）。"),
     ("other.memory", "Least memory: {0} with {1} (the choice: {2}).", "内存最少：{0}，{1}（首选为 {2}）。"),
@@ -173,6 +179,10 @@ const TEXTS: &[(&str, &str, &str)] = &[
     ("col.task", "Task", "任务"),
     ("col.valid", "Valid", "有效"),
     ("col.acc", "Accuracy", "准确率"),
+    ("col.perplexity", "Perplexity", "困惑度"),
+    ("col.word_perplexity", "Word perplexity", "词困惑度"),
+    ("col.byte_perplexity", "Byte perplexity", "字节困惑度"),
+    ("col.bits_per_byte", "Bits per byte", "每字节比特数"),
     ("col.n", "n", "n"),
     ("col.ttft_ms_p50", "TTFT, ms", "首词延迟, ms"),
     ("col.e2e_ms_p50", "End to end, ms", "端到端, ms"),
@@ -197,8 +207,8 @@ const TEXTS: &[(&str, &str, &str)] = &[
     ("valid.unknown", "unknown", "未知"),
     (
         "tradeoff.note",
-        "Up is better answers. Bars are 95 % intervals; large blue points are on the Pareto front.",
-        "越高表示答案越好。竖线为 95 % 区间；蓝色大圆点位于帕累托前沿。",
+        "Accuracy: up is better; perplexity: down. Bars are 95 % intervals; large blue points are on the Pareto front.",
+        "准确率越高越好，困惑度越低越好。竖线为 95 % 区间；蓝色大圆点位于帕累托前沿。",
     ),
     ("accuracy.note", "Bars are 95 % intervals, from 0 to 100 %.", "横条为 95 % 区间，范围 0 至 100 %。"),
     ("accuracy.subjects", "Subjects and groups: {0}", "科目与分组：{0}"),
@@ -323,6 +333,28 @@ mod tests {
             let begins = |(other, _, _): &(&str, &str, &str)| key.ends_with('.') && other.starts_with(key);
             assert!(text.get(key).is_some() || TEXTS.iter().any(begins), "{key}");
         }
+    }
+
+    #[test]
+    fn what_the_other_files_ask_for_is_there() {
+        let text = Text::new(Language::En);
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/story/report");
+        let mut asked = 0;
+        for file in
+            std::fs::read_dir(folder).unwrap().flatten().filter(|f| f.path().extension().is_some_and(|e| e == "rs"))
+        {
+            let source = std::fs::read_to_string(file.path()).unwrap();
+            for name in TEXTS.iter().filter_map(|(key, _, _)| key.split_once('.')).map(|(name, _)| name) {
+                for part in source.split(&format!("\"{name}.")).skip(1) {
+                    let rest = part.split('"').next().unwrap_or_default();
+                    asked += 1;
+                    // What ends in a dot, or has a place in it, goes on with a value.
+                    let goes_on = rest.is_empty() || rest.ends_with('.') || rest.contains('{');
+                    assert!(goes_on || text.get(&format!("{name}.{rest}")).is_some(), "{name}.{rest}");
+                }
+            }
+        }
+        assert!(asked > 0);
     }
 
     #[test]

@@ -98,7 +98,9 @@ fn cell(place: &Place, column: &str, best: Option<f64>) -> Cell {
         return Cell { text: String::new(), aside: String::new(), order: String::new(), best: false };
     };
     let share = is_share(column);
-    let aside = if column == "acc" { interval_of(place).map_or(String::new(), interval) } else { String::new() };
+    let shown =
+        |(lo, hi): (f64, f64)| if share { interval((lo, hi)) } else { format!("{}–{}", figure(lo), figure(hi)) };
+    let aside = interval_of(place, column).map_or(String::new(), shown);
     let text = if share { percent(number) } else { figure(number) };
     Cell { text, aside, order: format!("{number}"), best: best == Some(number) }
 }

@@ -3,7 +3,7 @@
 
 use super::language::Text;
 use super::numbers::{figure, interval, percent};
-use crate::story::boards::{Board, Ranked, figures, interval as interval_of, overlap, value};
+use crate::story::boards::{Board, QUALITY, Ranked, figures, interval as interval_of, overlap, value};
 use crate::story::rank::Place;
 use serde::Serialize;
 
@@ -12,8 +12,12 @@ const AS_FAST: f64 = 0.05;
 /// Accuracies nearer to the best than this may be as good, if their intervals overlap too: a wide interval alone would
 /// make anything as good as the best.
 const AS_GOOD: f64 = 0.03;
+/// Perplexities nearer to the best than this share are as good.
+const AS_FLUENT: f64 = 0.01;
 /// An interval of accuracy wider than this says little.
 const WIDE: f64 = 0.10;
+/// Differences of accuracy that are worth a word.
+const NOTICED: f64 = 0.005;
 /// Doubts of one kind that are listed one by one.
 const LISTED: usize = 4;
 
@@ -43,44 +47,60 @@ impl Candidate<'_> {
     }
 }
 
+/// The columns that decide; each is one that all candidates have.
+struct Deciding {
+    /// And whether more of it is better.
+    quality: Option<(&'static str, bool)>,
+    speed: Option<&'static str>,
+    energy: Option<&'static str>,
+    memory: Option<&'static str>,
+}
+
+impl Deciding {
+    fn of(candidates: &[Candidate]) -> Deciding {
+        let places: Vec<&Place> = candidates.iter().map(|c| c.place).collect();
+        let figures = figures(&places);
+        let find = |columns: &[&str]| figures.iter().map(|f| f.0).find(|c| columns.contains(c));
+        Deciding {
+            quality: figures.iter().copied().find(|f| QUALITY.contains(f)),
+            speed: find(&["decode_tok_s", "records_s"]),
+            energy: find(&["energy_j_per_token", "energy_j_per_record"]),
+            memory: find(&["rss_peak_mib"]),
+        }
+    }
+
+    /// Is `other` as good as `best`, as far as can be told?
+    fn as_good(&self, best: &Candidate, other: &Candidate) -> bool {
+        match self.quality {
+            None => true,
+            Some(("acc", _)) => best.number("acc") - other.number("acc") <= AS_GOOD && overlap(best.place, other.place),
+            Some((column, _)) => other.number(column) <= best.number(column) * (1.0 + AS_FLUENT),
+        }
+    }
+}
+
 /// Which place of `board` to use; `names` are those of its places.
 pub fn advice(board: &Board, names: &[String], text: &Text) -> Advice {
-    let candidates = |fits: fn(&Ranked) -> bool| -> Vec<Candidate> {
+    let fitting = |fits: fn(&Ranked) -> bool| -> Vec<Candidate> {
         let places = board.places.iter().zip(names).enumerate().filter(|(_, (p, _))| fits(p));
         places.map(|(index, (p, name))| Candidate { index, place: &p.place, name }).collect()
     };
-    let ended = |p: &Ranked| p.place.failed() == 0;
-    let mut candidates_now = candidates(|p| p.place.failed() == 0 && value(p, "valid") != "no");
-    if candidates_now.is_empty() {
-        candidates_now = candidates(ended);
+    let mut all = fitting(|p| p.place.failed() == 0 && value(p, "valid") != "no");
+    if all.is_empty() {
+        all = fitting(|p| p.place.failed() == 0);
     }
     let mut advice = Advice { doubts: doubts(board, names, text), ..Advice::default() };
-    let places: Vec<&Place> = candidates_now.iter().map(|c| c.place).collect();
-    let figures = figures(&places);
-    let has = |column: &str| figures.iter().any(|(c, _)| *c == column);
-    let find = |columns: [&'static str; 2]| columns.into_iter().find(|c| has(c));
-    let (speed, energy, memory) = (
-        find(["decode_tok_s", "records_s"]),
-        find(["energy_j_per_token", "energy_j_per_record"]),
-        has("rss_peak_mib").then_some("rss_peak_mib"),
-    );
-    let quality = has("acc");
-    let Some(best) = most(&candidates_now, if quality { "acc" } else { speed.unwrap_or("acc") }, true) else {
-        return advice;
-    };
-    let tied: Vec<&Candidate> = if quality {
-        let near = |c: &Candidate| best.number("acc") - c.number("acc") <= AS_GOOD && overlap(best.place, c.place);
-        candidates_now.iter().filter(|c| c.index == best.index || near(c)).collect()
-    } else {
-        candidates_now.iter().collect()
-    };
-    let chosen = choose(&tied, best, speed, energy, memory);
+    let by = Deciding::of(&all);
+    let first = by.quality.or(by.speed.map(|c| (c, true))).unwrap_or(("n", true));
+    let Some(best) = most(&all, first.0, first.1) else { return advice };
+    let tied: Vec<&Candidate> = all.iter().filter(|c| c.index == best.index || by.as_good(best, c)).collect();
+    let chosen = choose(&tied, best, &by);
     advice.place = Some(chosen.index);
     advice.name = chosen.name.to_owned();
-    advice.tiles = tiles(chosen, [speed, energy, memory], text);
-    advice.why = why(chosen, best, &tied, &candidates_now, quality, [speed, energy, memory], text);
-    advice.others = others(chosen, &candidates_now, quality, [speed, energy, memory], text);
-    if let Some((lo, hi)) = interval_of(chosen.place).filter(|(lo, hi)| hi - lo > WIDE) {
+    advice.tiles = tiles(chosen, &by, text);
+    advice.why = why(chosen, best, &tied, &all, &by, text);
+    advice.others = others(chosen, &all, &by, text);
+    if let Some((lo, hi)) = interval_of(chosen.place, "acc").filter(|(lo, hi)| hi - lo > WIDE) {
         let width = figure((hi - lo) * 100.0);
         advice.doubts.insert(0, text.fill("doubt.wide", &[&width, &records(chosen.place)]));
     }
@@ -95,17 +115,11 @@ fn most<'c, 'b>(from: &'c [Candidate<'b>], column: &str, up: bool) -> Option<&'c
 }
 
 /// Of those as good as the best: the fastest; of those nearly as fast the one with the least energy, else memory.
-fn choose<'c, 'b>(
-    tied: &[&'c Candidate<'b>],
-    best: &'c Candidate<'b>,
-    speed: Option<&str>,
-    energy: Option<&str>,
-    memory: Option<&str>,
-) -> &'c Candidate<'b> {
-    let Some(speed) = speed else { return best };
+fn choose<'c, 'b>(tied: &[&'c Candidate<'b>], best: &'c Candidate<'b>, by: &Deciding) -> &'c Candidate<'b> {
+    let Some(speed) = by.speed else { return best };
     let fastest = tied.iter().map(|c| c.number(speed)).fold(f64::MIN, f64::max);
     let fast = tied.iter().filter(|c| c.number(speed) >= fastest * (1.0 - AS_FAST));
-    let cost = |c: &Candidate| energy.or(memory).map_or(-c.number(speed), |column| c.number(column));
+    let cost = |c: &Candidate| by.energy.or(by.memory).map_or(-c.number(speed), |column| c.number(column));
     fast.copied().reduce(|a, b| if cost(b) < cost(a) { b } else { a }).unwrap_or(best)
 }
 
@@ -113,70 +127,74 @@ fn records(place: &Place) -> String {
     format!("{:.0}", place.number("n").unwrap_or(0.0))
 }
 
-fn tiles(chosen: &Candidate, columns: [Option<&str>; 3], text: &Text) -> Vec<[String; 3]> {
-    let mut tiles = Vec::new();
-    if let Some(acc) = chosen.place.number("acc") {
-        let range = interval_of(chosen.place).map_or(String::new(), |i| text.fill("tile.interval", &[&interval(i)]));
-        tiles.push([text.of("col.acc").to_owned(), percent(acc), range]);
-    }
-    for column in columns.into_iter().flatten().chain(["ttft_ms_p50"]) {
-        if let Some(number) = chosen.place.number(column) {
-            let [name, unit] = text.column_parts(column);
-            tiles.push([name, figure(number), unit]);
-        }
-    }
-    tiles
+/// A figure with its unit; accuracy in percent.
+fn amount(c: &Candidate, column: &str, text: &Text) -> String {
+    let number = c.number(column);
+    if column == "acc" { percent(number) } else { text.amount(column, number) }
 }
 
-#[allow(clippy::too_many_arguments)]
+fn tiles(chosen: &Candidate, by: &Deciding, text: &Text) -> Vec<[String; 3]> {
+    let columns =
+        [by.quality.map(|q| q.0), by.speed, by.energy, by.memory].into_iter().flatten().chain(["ttft_ms_p50"]);
+    let tile = |column: &str| {
+        let number = chosen.place.number(column)?;
+        let [name, unit] = text.column_parts(column);
+        if column != "acc" {
+            return Some([name, figure(number), unit]);
+        }
+        let range = interval_of(chosen.place, "acc").map(|i| text.fill("tile.interval", &[&interval(i)]));
+        Some([name, percent(number), range.unwrap_or_default()])
+    };
+    columns.filter_map(tile).collect()
+}
+
 fn why(
     chosen: &Candidate,
     best: &Candidate,
     tied: &[&Candidate],
     all: &[Candidate],
-    quality: bool,
-    [speed, energy, memory]: [Option<&str>; 3],
+    by: &Deciding,
     text: &Text,
 ) -> Vec<String> {
     if all.len() == 1 {
         return vec![text.of("why.only").to_owned()];
     }
     let mut why = Vec::new();
-    if !quality {
-        why.push(text.of("why.no-quality").to_owned());
-    } else {
-        let shown = |c: &Candidate| {
-            let range = interval_of(c.place).map_or(String::new(), |i| format!(" ({})", interval(i)));
-            format!("{}{range}", percent(c.number("acc")))
-        };
-        if tied.len() == 1 {
-            why.push(text.fill("why.best", &[&shown(chosen)]));
-        } else {
-            let (k, n) = (tied.len().to_string(), all.len().to_string());
-            why.push(text.fill("why.tied", &[&shown(chosen), &k, &n, &records(chosen.place)]));
+    let (k, n) = (tied.len().to_string(), all.len().to_string());
+    match by.quality {
+        None => why.push(text.of("why.no-quality").to_owned()),
+        Some(("acc", _)) => {
+            let range = interval_of(chosen.place, "acc").map_or(String::new(), |i| format!(" ({})", interval(i)));
+            let shown = percent(chosen.number("acc")) + &range;
+            why.push(match tied.len() {
+                1 => text.fill("why.best", &[&shown]),
+                _ => text.fill("why.tied", &[&shown, &k, &n, &records(chosen.place)]),
+            });
+            let behind = best.number("acc") - chosen.number("acc");
+            if behind > NOTICED {
+                why.push(text.fill("why.behind", &[best.name, &figure(behind * 100.0)]));
+            }
         }
-        let behind = best.number("acc") - chosen.number("acc");
-        if behind > 0.005 {
-            why.push(text.fill("why.behind", &[best.name, &figure(behind * 100.0)]));
+        Some((column, _)) => {
+            let name = &text.column_parts(column)[0];
+            let key = if tied.len() == 1 { "why.fluent" } else { "why.as-fluent" };
+            why.push(text.fill(key, &[name, &figure(chosen.number(column)), &k, &n]));
         }
     }
-    if let Some(speed) = speed.filter(|_| tied.len() > 1) {
-        let fastest = tied.iter().map(|c| c.number(speed)).fold(f64::MIN, f64::max);
+    if let Some(speed) = by.speed.filter(|_| tied.len() > 1) {
+        let fastest = tied.iter().copied().reduce(|a, b| if b.number(speed) > a.number(speed) { b } else { a });
         let rest = tied.iter().filter(|c| c.index != chosen.index).map(|c| c.number(speed)).fold(f64::MIN, f64::max);
-        let own = chosen.number(speed);
-        let shown = text.amount(speed, own);
-        if own >= fastest {
-            why.push(text.fill("why.fastest", &[&shown, &figure(own / rest)]));
-        } else {
-            why.push(text.fill("why.as-fast", &[&shown, &text.amount(speed, fastest)]));
+        let (own, shown) = (chosen.number(speed), amount(chosen, speed, text));
+        match fastest {
+            Some(fastest) if fastest.number(speed) > own => {
+                why.push(text.fill("why.as-fast", &[&shown, &amount(fastest, speed, text)]));
+            }
+            _ => why.push(text.fill("why.fastest", &[&shown, &figure(own / rest)])),
         }
     }
-    let least = |column: &&str| {
-        let least = tied.iter().map(|c| c.number(column)).fold(f64::MAX, f64::min);
-        tied.len() > 1 && chosen.number(column) <= least
-    };
-    let least = [energy, memory].into_iter().flatten().filter(least);
-    let least: Vec<String> = least.map(|c| text.amount(c, chosen.number(c))).collect();
+    let least = |column: &&str| tied.len() > 1 && tied.iter().all(|c| c.number(column) >= chosen.number(column));
+    let least: Vec<String> =
+        [by.energy, by.memory].into_iter().flatten().filter(least).map(|c| amount(chosen, c, text)).collect();
     if !least.is_empty() {
         why.push(text.fill("why.least", &[&least.join(text.of("and"))]));
     }
@@ -184,40 +202,27 @@ fn why(
 }
 
 /// The ends of the scale, where they are not the choice.
-fn others(
-    chosen: &Candidate,
-    all: &[Candidate],
-    quality: bool,
-    [speed, energy, memory]: [Option<&str>; 3],
-    text: &Text,
-) -> Vec<String> {
-    let mut others = Vec::new();
-    let mut add = |key: &str, column: &str, up: bool| {
-        let Some(c) = most(all, column, up).filter(|c| c.index != chosen.index) else { return };
-        let (theirs, own) = (c.number(column), chosen.number(column));
+fn others(chosen: &Candidate, all: &[Candidate], by: &Deciding, text: &Text) -> Vec<String> {
+    let ends = [
+        ("other.best", by.quality),
+        ("other.fast", by.speed.map(|c| (c, true))),
+        ("other.energy", by.energy.map(|c| (c, false))),
+        ("other.memory", by.memory.map(|c| (c, false))),
+    ];
+    let line = |(key, column): (&str, Option<(&str, bool)>)| {
+        let (column, up) = column?;
+        let other = most(all, column, up).filter(|c| c.index != chosen.index)?;
+        let (theirs, own) = (other.number(column), chosen.number(column));
         // What nobody would notice is no reason to look elsewhere.
-        let worth_it = if column == "acc" { theirs - own > 0.005 } else { (theirs - own).abs() > 0.02 * own.abs() };
-        if worth_it {
-            let shown = |column: &str, v: f64| if column == "acc" { percent(v) } else { text.amount(column, v) };
-            let mut line = text.fill(key, &[c.name, &shown(column, theirs), &shown(column, own)]);
-            if quality && column != "acc" {
-                let points = (c.number("acc") - chosen.number("acc")) * 100.0;
-                line += &text.fill("other.points", &[&format!("{points:+.1}")]);
-            }
-            others.push(line);
+        let noticed = if column == "acc" { theirs - own > NOTICED } else { (theirs - own).abs() > 0.02 * own.abs() };
+        let mut line = text.fill(key, &[other.name, &amount(other, column, text), &amount(chosen, column, text)]);
+        if key != "other.best" && by.quality.is_some_and(|q| q.0 == "acc") {
+            let points = (other.number("acc") - chosen.number("acc")) * 100.0;
+            line += &text.fill("other.points", &[&format!("{points:+.1}")]);
         }
+        noticed.then_some(line)
     };
-    if quality {
-        add("other.best", "acc", true);
-    }
-    for (key, column, up) in
-        [("other.fast", speed, true), ("other.energy", energy, false), ("other.memory", memory, false)]
-    {
-        if let Some(column) = column {
-            add(key, column, up);
-        }
-    }
-    others
+    ends.into_iter().filter_map(line).collect()
 }
 
 /// Why the figures of a leaderboard may not be what they seem.
@@ -248,4 +253,88 @@ fn doubts(board: &Board, names: &[String], text: &Text) -> Vec<String> {
         doubts.push(text.of("doubt.tasks").to_owned());
     }
     doubts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::language::Language;
+    use super::*;
+    use crate::results::CaseRow;
+
+    /// Places in the order given, each of one case, with these fields.
+    fn advice_for(places: &[&[(&str, &str)]]) -> Advice {
+        let place = |(i, fields): (usize, &&[(&str, &str)])| {
+            let mut row = CaseRow::default();
+            for (column, value) in [("status", "ok"), ("valid", "yes"), ("n", "500")].iter().chain(*fields) {
+                row.set(column, *value);
+            }
+            Ranked {
+                place: Place { rows: vec![row] },
+                run: String::new(),
+                folder: Default::default(),
+                start: String::new(),
+                run_number: 0,
+                board: String::new(),
+                rank: i + 1,
+                pareto: false,
+            }
+        };
+        let board = Board { title: String::new(), places: places.iter().enumerate().map(place).collect() };
+        let names: Vec<String> = (0..places.len()).map(|i| format!("o{i}")).collect();
+        advice(&board, &names, &Text::new(Language::En))
+    }
+
+    #[test]
+    fn the_fastest_of_those_as_good_as_the_best_is_recommended() {
+        let best = [("acc", "0.80"), ("acc_lo", "0.76"), ("acc_hi", "0.84"), ("decode_tok_s", "10")];
+        let near = [("acc", "0.79"), ("acc_lo", "0.75"), ("acc_hi", "0.83"), ("decode_tok_s", "30")];
+        let far = [("acc", "0.70"), ("acc_lo", "0.60"), ("acc_hi", "0.77"), ("decode_tok_s", "90")];
+        let found = advice_for(&[&best, &near, &far]);
+        assert_eq!(found.name, "o1", "o2 overlaps too, but is 10 points behind");
+        assert!(found.why[0].contains("2 of 3 objects") && found.why[2].contains("3.00 times"), "{:?}", found.why);
+        assert!(found.others.iter().any(|o| o.starts_with("Fastest: o2") && o.contains("-9.0 points")), "{found:?}");
+        assert!(found.doubts.is_empty());
+    }
+
+    #[test]
+    fn of_equally_fast_ones_the_most_frugal_and_never_one_that_failed_or_is_not_valid() {
+        let place = |watts: &'static str, status: &'static str, valid: &'static str| {
+            [
+                ("acc", "0.80"),
+                ("acc_lo", "0.78"),
+                ("acc_hi", "0.82"),
+                ("decode_tok_s", "30"),
+                ("energy_j_per_token", watts),
+                ("status", status),
+                ("valid", valid),
+                ("evidence", "throttled"),
+            ]
+        };
+        let all = [
+            place("2", "ok", "yes"),
+            place("1.5", "ok", "yes"),
+            place("1", "ok", "no"),
+            place("0.5", "crashed", "yes"),
+        ];
+        let found = advice_for(&all.iter().map(|p| &p[..]).collect::<Vec<_>>());
+        assert_eq!(found.name, "o1");
+        assert!(
+            found.doubts.iter().any(|d| d.contains("o2") && d.contains("not valid: throttled")),
+            "{:?}",
+            found.doubts
+        );
+        assert!(found.doubts.iter().any(|d| d.contains("o3") && d.contains("crashed")), "{:?}", found.doubts);
+        assert_eq!(advice_for(&[&[("status", "crashed")]]).place, None);
+    }
+
+    #[test]
+    fn perplexity_decides_where_there_is_no_accuracy() {
+        let place = |perplexity: &'static str, speed: &'static str| {
+            [("perplexity", perplexity), ("prefill_tok_s", "9"), ("records_s", speed)]
+        };
+        let all = [place("10.0", "1"), place("10.05", "2"), place("12", "9")];
+        let found = advice_for(&all.iter().map(|p| &p[..]).collect::<Vec<_>>());
+        assert_eq!(found.name, "o1", "{found:?}");
+        assert!(found.why[0].contains("2 of 3 objects are within 1 %"), "{:?}", found.why);
+    }
 }

@@ -2,8 +2,8 @@
 
 use super::chart::{Axis, MUTED, Note, SERIES, draw, plane, word};
 use super::language::Text;
-use super::numbers::{figure, interval, percent};
-use crate::story::boards::{Board, figures, interval as interval_of};
+use super::numbers::figure;
+use crate::story::boards::{Board, QUALITY, figures, interval as interval_of};
 use crate::story::rank::Place;
 use plotters::prelude::*;
 
@@ -18,36 +18,30 @@ const LEFT: i32 = 62;
 pub fn charts(board: &Board, names: &[String], text: &Text) -> Vec<String> {
     let places: Vec<&Place> = board.places.iter().map(|p| &p.place).filter(|p| p.failed() == 0).collect();
     let columns = figures(&places);
-    if places.len() < 2 || columns.first().is_none_or(|(column, _)| *column != "acc") {
-        return Vec::new();
+    match columns.split_first() {
+        Some((quality, rest)) if places.len() > 1 && QUALITY.contains(quality) => {
+            rest.iter().map(|(column, _)| chart(board, names, quality.0, column, text)).collect()
+        }
+        _ => Vec::new(),
     }
-    columns[1..].iter().map(|(column, _)| chart(board, names, column, text)).collect()
 }
 
-fn chart(board: &Board, names: &[String], column: &str, text: &Text) -> String {
-    let acc = text.of("col.acc");
+fn chart(board: &Board, names: &[String], quality: &str, column: &str, text: &Text) -> String {
     let name = text.column(column);
-    let points: Vec<Point> = board
-        .places
-        .iter()
-        .zip(names)
-        .filter(|(p, _)| p.place.failed() == 0)
-        .filter_map(|(p, name)| {
-            let (x, y) = (p.place.number(column)?, p.place.number("acc")?);
-            let range = interval_of(&p.place);
-            Some(Point {
-                x,
-                y: y * 100.0,
-                range: range.map(|(lo, hi)| (lo * 100.0, hi * 100.0)),
-                front: p.pareto,
-                name,
-            })
-        })
-        .collect();
+    let (factor, unit) = if quality == "acc" { (100.0, " %") } else { (1.0, "") };
+    let quality_name = text.column(quality) + unit;
+    let point = |(place, name): (&'_ crate::story::boards::Ranked, &'_ String)| {
+        let p = &place.place;
+        let range = interval_of(p, quality).map(|(lo, hi)| (lo * factor, hi * factor));
+        let (x, y) = (p.number(column)?, p.number(quality)? * factor);
+        Some(Point { x, y, range, front: place.pareto, name: name.clone() })
+    };
+    let ended = board.places.iter().zip(names).filter(|(p, _)| p.place.failed() == 0);
+    let points: Vec<Point> = ended.filter_map(point).collect();
     let x = Axis::wide(&name, points.iter().map(|p| p.x));
     let ends = points.iter().flat_map(|p| [p.y, p.range.map_or(p.y, |r| r.0), p.range.map_or(p.y, |r| r.1)]);
-    let y = Axis::linear(&format!("{acc} %"), ends);
-    draw(SIZE, &format!("{acc} × {name}"), |area| {
+    let y = Axis::linear(&quality_name, ends);
+    draw(SIZE, &format!("{quality_name} × {name}"), |area| {
         let mut chart = plane(area, &x, &y, false)?;
         let bar = |p: &Point| {
             let (lo, hi) = p.range?;
@@ -64,9 +58,8 @@ fn chart(board: &Board, names: &[String], column: &str, text: &Text) -> String {
         let mut taken: Vec<[i32; 4]> = spots.iter().map(|(x, y)| [x - 5, y - 5, x + 5, y + 5]).collect();
         let mut notes = Vec::new();
         for (p, &at) in points.iter().zip(&spots) {
-            let quality =
-                p.range.map_or(String::new(), |(lo, hi)| format!(" ({})", interval((lo / 100.0, hi / 100.0))));
-            let told = format!("{}: {}{quality}, {name} {}", p.name, percent(p.y / 100.0), figure(p.x));
+            let range = p.range.map_or(String::new(), |(lo, hi)| format!(" ({}–{})", figure(lo), figure(hi)));
+            let told = format!("{}: {}{unit}{range}, {name} {}", p.name, figure(p.y), figure(p.x));
             notes.push(Note { at, text: told });
             // A name is written where nothing else is; the note has it in any case.
             let width = p.name.chars().count() as i32 * 7;
@@ -81,7 +74,7 @@ fn chart(board: &Board, names: &[String], column: &str, text: &Text) -> String {
             if (few || p.front)
                 && let Some((end, place)) = sides.into_iter().find(|(_, b)| free(b))
             {
-                word(area, (at.0 + if end { -9 } else { 9 }, at.1), p.name, end)?;
+                word(area, (at.0 + if end { -9 } else { 9 }, at.1), &p.name, end)?;
                 taken.push(place);
             }
         }
@@ -89,11 +82,11 @@ fn chart(board: &Board, names: &[String], column: &str, text: &Text) -> String {
     })
 }
 
-struct Point<'n> {
+struct Point {
     x: f64,
-    /// In percent.
+    /// Accuracy in percent.
     y: f64,
     range: Option<(f64, f64)>,
     front: bool,
-    name: &'n str,
+    name: String,
 }

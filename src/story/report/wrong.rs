@@ -40,7 +40,7 @@ pub struct Record {
     pub choices: Vec<(char, String, bool)>,
     pub gold: String,
     pub answers: Vec<Answer>,
-    /// Cases that answered it, and how many of them were wrong.
+    /// Cases of its task, and how many of them were wrong.
     pub asked: usize,
     pub wrong: usize,
 }
@@ -62,20 +62,18 @@ pub fn wrong(run: &Run, cases: &BTreeMap<&str, (usize, &str)>, share: usize) -> 
     let records = (RECORDS / share).max(1);
     let mut by_case: BTreeMap<String, Vec<String>> = BTreeMap::new();
     let mut out = Wrong::default();
-    run.predictions(|line| {
-        if line["correct"] == Value::Bool(false) {
-            out.total += 1;
-            let kept = by_case.entry(text(&line, "case")).or_default();
-            if kept.len() < KEPT {
-                kept.push(text(&line, "id"));
-            }
+    run.wrong_predictions(|line| {
+        out.total += 1;
+        let kept = by_case.entry(text(&line, "case")).or_default();
+        if kept.len() < KEPT {
+            kept.push(text(&line, "id"));
         }
     })?;
     let wanted = choose(&by_case, cases, records);
     let asked = read(run, &wanted);
     let mut found: BTreeMap<(String, String), Record> = BTreeMap::new();
     let mut room = ANSWERS / share;
-    run.predictions(|line| {
+    run.wrong_predictions(|line| {
         let Some((number, task)) = cases.get(line["case"].as_str().unwrap_or_default()) else { return };
         let key = ((*task).to_owned(), text(&line, "id"));
         if !wanted.contains(&key) {
@@ -90,17 +88,14 @@ pub fn wrong(run: &Run, cases: &BTreeMap<&str, (usize, &str)>, share: usize) -> 
             choices: asked.map_or(Vec::new(), |a| choices(a, &text(&line, "gold"))),
             gold: cut(&text(&line, "gold"), ANSWER),
             answers: Vec::new(),
-            asked: 0,
+            asked: cases.values().filter(|(_, other)| other == task).count(),
             wrong: 0,
         });
-        record.asked += 1;
-        if line["correct"] == Value::Bool(false) {
-            record.wrong += 1;
-            if room > 0 {
-                room -= 1;
-                out.shown += 1;
-                record.answers.push(answer(*number, &line));
-            }
+        record.wrong += 1;
+        if room > 0 {
+            room -= 1;
+            out.shown += 1;
+            record.answers.push(answer(*number, &line));
         }
     })?;
     out.records = found.into_values().filter(|r| !r.answers.is_empty()).collect();
