@@ -67,7 +67,8 @@ fn offline_gives_the_same_bytes_with_examples_evaluated_once() {
         });
         assert_eq!(expected.0, got.0, "{task}");
         assert_eq!(expected.1, 0.0, "{task}: what is timed is evaluated in full");
-        assert!(got.1 > 30.0 * 32.0, "{task}: {} tokens were kept", got.1);
+        // All but the first of each group take up a piece or more.
+        assert!(got.1 >= 25.0 * 32.0, "{task}: {} tokens were kept", got.1);
     }
 }
 
