@@ -48,7 +48,7 @@ class Run(InFolder):
         self.assertEqual(table["gsm8k"]["acc"], "0.00", "the last number is 5")
         right = sum(entry["prediction"] == entry["gold"] for entry in labels.values())
         self.assertEqual(table["cmmlu-art"]["acc"], f"{100 * right / 2:.2f}")
-        self.assertGreater(float(table["gsm8k"]["ttft_ms_p50"]), 0)
+        self.assertGreaterEqual(float(table["gsm8k"]["ttft_ms_p50"]), 0)
         written = collect.config_of(self.folder / "outputs/name/stamp").read_text()
         self.assertTrue(written.endswith("models = [dict(abbr='board')]\n"))
 
