@@ -235,13 +235,24 @@ impl<'a> Asker<'a> {
             true => Some(self.unconditional(client, item, &options)?),
             false => None,
         };
-        let picks = pick(&options, &scores, alone.as_deref());
-        Ok(Answer {
-            sample: Sample::from(&scoring),
+        Ok(self.chosen(gold, &options, scores, alone.as_deref(), Sample::from(&scoring)))
+    }
+
+    /// The answer that the scores of `options` make; `alone`: their scores without the question.
+    fn chosen(
+        &self,
+        gold: &Gold,
+        options: &[String],
+        scores: Vec<f64>,
+        alone: Option<&[f64]>,
+        sample: Sample,
+    ) -> Answer {
+        Answer {
+            sample,
             score: gold.class.and_then(|right| scores.get(right).copied()).unwrap_or(f64::NAN),
-            judgement: self.judge.choice(gold, picks, scores),
+            judgement: self.judge.choice(gold, pick(options, &scores, alone), scores),
             output: None,
-        })
+        }
     }
 
     /// Log-likelihoods of `options` after `context`.
@@ -258,8 +269,7 @@ impl<'a> Asker<'a> {
         if let Some(failure) = scoring.failure {
             return Err(of_request(failure));
         }
-        // As they are written: rounded to 1e-6.
-        let scores = scoring.scores.iter().map(|s| (s.logprob * 1e6).round() / 1e6).collect();
+        let scores = scoring.scores.iter().map(|s| as_written(s.logprob)).collect();
         Ok((scores, scoring))
     }
 
@@ -296,6 +306,11 @@ impl<'a> Asker<'a> {
         let input = Input::Text(seen.text, seen.control);
         WirePrompt { id, input, max_new, stop, sampling: Sampling::GREEDY, ignore_eos: false, prefix }
     }
+}
+
+/// A log-likelihood as it is written, rounded to 1e-6, so that the choice is that of what can be read.
+fn as_written(score: f64) -> f64 {
+    (score * 1e6).round() / 1e6
 }
 
 /// The record with the subject that the results have for it.

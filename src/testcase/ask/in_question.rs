@@ -1,11 +1,10 @@
 //! Options that stand in the question, as in WinoGrande: the same text follows each of them, and the option after which it is
 //! likeliest is chosen (lm-eval's `multiple_input`; Trinh & Le 2018, "partial scoring"). It must not know of files.
 
-use super::{Answer, AskError, Asker, Seen};
+use super::{Answer, AskError, Asker, Seen, as_written};
 use crate::backend::client::Client;
 use crate::backend::wire::ScoreInput;
 use crate::testcase::timing::Sample;
-use crate::testenv::choice::pick;
 use crate::testenv::metric::Gold;
 
 impl Asker<'_> {
@@ -18,13 +17,8 @@ impl Asker<'_> {
         for context in &options {
             let input = ScoreInput::Text { context: context.clone(), continuations: vec![text.clone()], control };
             let score = self.scored(client, input, None, &mut sample)?.first().copied().unwrap_or(f64::NAN);
-            scores.push((score * 1e6).round() / 1e6);
+            scores.push(as_written(score));
         }
-        Ok(Answer {
-            sample,
-            score: gold.class.and_then(|right| scores.get(right).copied()).unwrap_or(f64::NAN),
-            judgement: self.judge.choice(gold, pick(&options, &scores, None), scores),
-            output: None,
-        })
+        Ok(self.chosen(gold, &options, scores, None, sample))
     }
 }

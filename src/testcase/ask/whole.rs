@@ -3,11 +3,10 @@
 //! What the texts begin with in common is evaluated once. It must not know of files.
 
 use super::perplexity::tokens;
-use super::{Answer, AskError, Asker, Seen};
+use super::{Answer, AskError, Asker, Seen, as_written};
 use crate::backend::client::{Client, HostError};
 use crate::backend::wire::{Control, ScoreInput};
 use crate::testcase::timing::Sample;
-use crate::testenv::choice::pick;
 use crate::testenv::metric::Gold;
 
 impl Asker<'_> {
@@ -22,14 +21,8 @@ impl Asker<'_> {
         }
         let mut sample = Sample::default();
         let means = self.means(client, &texts, &mut sample)?;
-        // As they are written: rounded to 1e-6.
-        let scores: Vec<f64> = means.iter().map(|mean| (mean * 1e6).round() / 1e6).collect();
-        Ok(Answer {
-            sample,
-            score: gold.class.and_then(|right| scores.get(right).copied()).unwrap_or(f64::NAN),
-            judgement: self.judge.choice(gold, pick(&options, &scores, None), scores),
-            output: None,
-        })
+        let scores = means.into_iter().map(as_written).collect();
+        Ok(self.chosen(gold, &options, scores, None, sample))
     }
 
     fn means(&self, client: &mut Client, texts: &[Vec<i32>], sample: &mut Sample) -> Result<Vec<f64>, AskError> {
