@@ -4,6 +4,7 @@
 use super::load::Trial;
 use super::lock::shortage;
 use super::sustained::Sustained;
+use super::syncer::Syncer;
 use super::timing::Sample;
 use super::trace::Trace;
 use crate::results::{
@@ -108,6 +109,12 @@ impl Appender {
             out.get_ref().sync_data()
         })
     }
+
+    /// Gives what was written to the kernel; the file, for whoever brings it to the disk.
+    pub(super) fn flush(&mut self) -> Result<(PathBuf, File)> {
+        let flushed = self.out.flush().and_then(|()| self.out.get_ref().try_clone());
+        flushed.map(|file| (self.path.clone(), file)).map_err(|error| JournalError { path: self.path.clone(), error })
+    }
 }
 
 /// An open run folder.
@@ -123,6 +130,7 @@ pub struct Journal {
     subject_columns: Vec<&'static str>,
     cases: Appender,
     trace: Option<Trace>,
+    syncer: Syncer,
     synced: Instant,
 }
 
@@ -142,6 +150,7 @@ impl Journal {
             subjects: None,
             load: None,
             trace: None,
+            syncer: Syncer::start().map_err(|error| JournalError { path: folder.to_path_buf(), error })?,
             subject_columns,
             folder: folder.to_path_buf(),
             case_columns,
@@ -284,14 +293,23 @@ impl Journal {
     }
 
     fn sync_if_due(&mut self) -> Result<()> {
-        if self.synced.elapsed() >= SYNC_EVERY { self.sync() } else { Ok(()) }
+        if self.synced.elapsed() < SYNC_EVERY {
+            return Ok(());
+        }
+        self.check_room()?;
+        let mut files = vec![self.samples.flush()?, self.predictions.flush()?, self.telemetry.flush()?];
+        files.extend(self.trace.as_mut().map(Trace::flush).transpose()?);
+        self.synced = Instant::now();
+        self.syncer.sync(files)
+    }
+
+    fn check_room(&self) -> Result<()> {
+        shortage(&self.folder).map_or(Ok(()), |error| Err(JournalError { path: self.folder.clone(), error }))
     }
 
     fn sync(&mut self) -> Result<()> {
         self.synced = Instant::now();
-        if let Some(error) = shortage(&self.folder) {
-            return Err(JournalError { path: self.folder.clone(), error });
-        }
+        self.check_room()?;
         self.samples.sync()?;
         self.predictions.sync()?;
         self.telemetry.sync()?;

@@ -22,6 +22,7 @@ pub mod show;
 pub(crate) mod stats;
 mod subjects;
 mod sustained;
+mod syncer;
 pub(crate) mod telemetry;
 pub(crate) mod timing;
 mod trace;

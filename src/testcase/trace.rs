@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// All events are of one process; cases and phases are its first track, calls the ones after it.
 const PROCESS: u32 = 1;
@@ -148,6 +148,11 @@ impl Trace {
 
     pub fn sync(&mut self) -> Result<(), JournalError> {
         self.out.sync()
+    }
+
+    /// As [`Appender::flush`].
+    pub fn flush(&mut self) -> Result<(PathBuf, File), JournalError> {
+        self.out.flush()
     }
 
     /// One more track for calls.
