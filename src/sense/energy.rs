@@ -63,8 +63,13 @@ impl Meter {
         }
     }
 
-    /// Integrates as far as `log` knows the phases, and gives up to when that was (0: nothing yet).
-    pub fn settle(&mut self, log: &PhaseLog) -> u64 {
+    /// Up to when it is integrated (0: nothing yet).
+    pub fn settled_ns(&self) -> u64 {
+        self.readings.front().map_or(0, |r| r.0)
+    }
+
+    /// Integrates as far as `log` knows the phases.
+    pub fn settle(&mut self, log: &PhaseLog) {
         while let [Some(&a), Some(&b)] = [self.readings.front(), self.readings.get(1)] {
             if b.0 > log.known_ns() {
                 break;
@@ -85,7 +90,6 @@ impl Meter {
                 self.shares[piece.phase as usize].add(share);
             }
         }
-        self.readings.front().map_or(0, |r| r.0)
     }
 
     /// What `phases` took together.

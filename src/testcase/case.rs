@@ -224,9 +224,8 @@ fn ask(
         prepare::idle(context, eyes, Some(client), context.job.measure.power.idle)?;
     }
     Passes { context, eyes, task, asker, client, answers: &mut measured.answers }.run()?;
-    if eyes.main_rail().is_some() {
-        // The last reading of the passes is of use only with one after them.
-        prepare::linger(context, eyes, client)?;
+    if let Some(rail) = eyes.main_rail() {
+        prepare::linger(context, eyes, client, rail)?;
     }
     Ok(())
 }

@@ -16,6 +16,8 @@ use std::time::{Duration, Instant};
 
 /// How often a wait looks up.
 const STEP: Duration = Duration::from_millis(100);
+/// How late a reading may be on a board that is busy.
+const LATE: Duration = Duration::from_secs(1);
 
 /// Waits until the board is cool. °C if it still was too hot when the wait ended.
 pub fn cool_down(context: &mut Context, eyes: &mut Eyes, wanted: &Cooldown) -> Result<Option<f64>, End> {
@@ -33,10 +35,12 @@ pub fn idle(context: &mut Context, eyes: &mut Eyes, client: Option<&mut Client>,
     wait(context, eyes, client, Phase::Idle, length, |_| false)
 }
 
-/// Lets the sampler look twice more.
-pub fn linger(context: &mut Context, eyes: &mut Eyes, client: &mut Client) -> Result<(), End> {
-    let length = Duration::from_secs(2) / context.job.measure.hz;
-    wait(context, eyes, Some(client), Phase::Other, length, |_| false)
+/// Lets the sampler go on until rail number `rail` has been read after what was done up to now: the energy between
+/// two readings is known only with the second. A rail that has gone silent is not waited for much longer than that takes.
+pub fn linger(context: &mut Context, eyes: &mut Eyes, client: &mut Client, rail: usize) -> Result<(), End> {
+    let done_ns = now_ns();
+    let at_most = Duration::from_secs(2) / context.job.measure.hz + LATE;
+    wait(context, eyes, Some(client), Phase::Other, at_most, |eyes| eyes.watch.settled_ns(rail) >= done_ns)
 }
 
 fn wait(

@@ -117,7 +117,8 @@ impl Watch {
     pub fn settle<E>(&mut self, mut row: impl FnMut(&Tick, &Tick, Phase, Since) -> Result<(), E>) -> Result<(), E> {
         let mut settled_ns = self.log.known_ns();
         for meter in &mut self.meters {
-            let to = meter.settle(&self.log);
+            meter.settle(&self.log);
+            let to = meter.settled_ns();
             settled_ns = if to > 0 { settled_ns.min(to) } else { settled_ns };
         }
         while let Some(next) = self.ticks.get(1) {
@@ -239,6 +240,11 @@ impl Watch {
         let Some(tick) = self.ticks.back() else { return Sight::default() };
         let clocks = tick.board.clocks_mhz.iter().filter_map(|c| *c);
         Sight { temp_c: hottest(&self.layout, tick), freq_mhz: clocks.max() }
+    }
+
+    /// Up to when the energy of rail number `rail` is known.
+    pub fn settled_ns(&self, rail: usize) -> u64 {
+        self.meters.get(rail).map_or(0, Meter::settled_ns)
     }
 
     /// What `phases` took on rail number `rail`.
