@@ -81,8 +81,8 @@ zigbuild() {
     BUILT="$WORK/$out-$triple/$triple/dist/$binary"
 }
 
-# pack FILE: FILE.zst.
-pack() { zstd --quiet --force --rm --ultra -22 --no-check "$1"; }
+# pack FILE: FILE.zst. A window of 2 MiB costs 0.2 % in size and is all the memory that unpacking takes.
+pack() { zstd --quiet --force --rm --ultra -22 --zstd=wlog=21 --no-check "$1"; }
 
 for TARGET in "$@"; do
     if [ ! -f "cross/$TARGET.sh" ]; then

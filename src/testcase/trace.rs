@@ -12,9 +12,10 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 
-/// All events are of one process; cases and phases are its first track, calls the ones after it.
+/// All events are of one process; cases and phases are its first track, calls the ones after it. Perfetto takes thread 0
+/// for the kernel's and draws it into another.
 const PROCESS: u32 = 1;
-const CASES: usize = 0;
+const CASES: usize = 1;
 /// Kind of the last span of a case: what stands behind it belongs to the next one.
 const CASE: &str = "case";
 
@@ -286,7 +287,7 @@ mod tests {
         trace.finish().unwrap();
         let events = events(&path);
         let tracks: Vec<_> = named(&events, "call").iter().map(|e| e["tid"].as_u64().unwrap()).collect();
-        assert_eq!(tracks, [1, 2, 1, 1], "whatever the order in which they are told");
+        assert_eq!(tracks, [2, 3, 2, 2], "whatever the order in which they are told");
         let queue = named(&events, "queue");
         assert_eq!((queue[2]["id"].as_u64(), queue[3]["id"].as_u64()), (Some(2), Some(2)));
         assert!((queue[1]["ts"].as_f64().unwrap() - queue[0]["ts"].as_f64().unwrap() - 5.0).abs() < 1e-3);

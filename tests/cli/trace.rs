@@ -54,7 +54,7 @@ fn spans_of_a_track_nest() {
             open.push((from, to));
         }
     }
-    let names: Vec<&str> = spans(&events).filter(|e| e["tid"] == 0).map(|e| e["name"].as_str().unwrap()).collect();
+    let names: Vec<&str> = spans(&events).filter(|e| e["tid"] == 1).map(|e| e["name"].as_str().unwrap()).collect();
     let case = ["load", "warmup", "pass 1", "pass 2"];
     assert_eq!(names, [&case[..], &["mock/gen"], &case[..], &["mock/pick"], &case[..], &["mock/all"]].concat());
 }
