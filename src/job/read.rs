@@ -4,6 +4,7 @@
 use super::data::{self, Files};
 use super::gate;
 use super::load;
+use super::lora;
 use super::measure;
 use super::prompt::{self, OPTIONS};
 use super::scoring;
@@ -160,8 +161,13 @@ fn object(source: &Source, mut table: Table, folder: &Path, instances: &mut Vec<
         swept |= urls.len() > 1;
         sweeps.push(("url".to_owned(), urls));
     }
+    let mut loras = vec![None];
     if let Some(params) = table.get("params").and_then(|v| v.table("params")) {
         for (key, value) in params.entries() {
+            if key == lora::KEY {
+                loras = lora::sweep(&value, folder).into_iter().map(Some).collect();
+                continue;
+            }
             let values: Vec<String> =
                 value.sweep().iter().filter_map(|v| v.scalar()).map(|v| path_param(v, folder)).collect();
             swept |= values.len() > 1;
@@ -172,11 +178,11 @@ fn object(source: &Source, mut table: Table, folder: &Path, instances: &mut Vec<
         None => vec![ChatSpec::default()],
         Some(value) => value.sweep().iter().filter_map(|v| prompt::chat(v, folder)).collect(),
     };
-    swept |= chats.len() > 1;
+    swept |= chats.len() > 1 || loras.len() > 1;
     let offset = table.offset();
     table.finish();
 
-    let fixed = backends.len() * models.len() * chats.len();
+    let fixed = backends.len() * models.len() * chats.len() * loras.len();
     let n = sweeps.iter().map(|(_, v)| v.len()).fold(fixed, usize::saturating_mul);
     if n > MAX_CASES {
         source.problem(
@@ -194,7 +200,8 @@ fn object(source: &Source, mut table: Table, folder: &Path, instances: &mut Vec<
     let models = models.iter().flat_map(|model| chats.iter().map(move |chat| (model, chat)));
     for backend in &backends {
         for (model, chat) in models.clone() {
-            for params in product(&sweeps) {
+            let params = product(&sweeps);
+            for (params, lora) in params.iter().flat_map(|params| loras.iter().map(move |lora| (params, lora))) {
                 number += 1;
                 instances.push(Instance {
                     object: name.to_owned(),
@@ -202,9 +209,10 @@ fn object(source: &Source, mut table: Table, folder: &Path, instances: &mut Vec<
                     backend: backend.clone(),
                     model: model.as_ref().map_or(String::new(), |(text, _)| text.clone()),
                     model_path: model.as_ref().and_then(|(_, path)| path.clone()),
-                    params,
+                    params: params.clone(),
                     folder: folder.to_path_buf(),
                     chat: chat.clone(),
+                    lora: lora.clone(),
                 });
             }
         }

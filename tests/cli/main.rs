@@ -15,6 +15,7 @@ mod ianvs;
 mod import;
 #[cfg(feature = "llama")]
 mod llama;
+mod lora;
 mod methods;
 mod nightly;
 mod offline;

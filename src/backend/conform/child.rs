@@ -141,8 +141,15 @@ pub fn main() -> ExitCode {
 }
 
 fn run(check: fn(&Bench) -> Checked, backend: &str, model: &str, params: Vec<(String, String)>) -> Checked {
-    let title = "conform".to_owned();
-    let open = Open { backend: backend.to_owned(), model: model.to_owned(), params, title, sandbox: true, power_hz: 0 };
+    let open = Open {
+        backend: backend.to_owned(),
+        model: model.to_owned(),
+        params,
+        title: "conform".to_owned(),
+        sandbox: true,
+        power_hz: 0,
+        adapters: Vec::new(),
+    };
     sandbox::enter(&open);
     step("loading the library");
     let plugin = Plugin::load(backend).map_err(|message| Outcome::failed(message, ""))?;
