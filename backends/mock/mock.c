@@ -79,13 +79,15 @@ struct eb_session {
     uint64_t n_weights, weights_bytes, kv_bytes, compute_bytes;
     uint64_t batch;
     uint64_t prefix_id, prefix_state, prefix_len; /* what is kept: its hash and its tokens */
-    int score, tokenizer, adapters, fault;
+    int score, tokenizer, fault;
+    int adapters;
     char text[256], chat_template[2048];
     volatile sig_atomic_t aborted;
 };
 
 /* The parameters of the last open() decide what get_extension() offers. */
-static int offer_score = 1, offer_lora = 1;
+static int offer_score = 1;
+static int offer_lora = 1;
 
 /* Of probe() and eb.device/1. */
 static uint64_t n_devices = 1, device_memory = 1 << 20;
