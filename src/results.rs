@@ -144,6 +144,7 @@ const CASE_TAIL: &[&str] = &[
     "scored_by",
     "retries",
     "adapter_ms",
+    "paradigm",
 ];
 
 /// Columns of cases.csv, in order; `metrics` are those of the tasks' own metrics.

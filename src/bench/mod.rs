@@ -127,6 +127,7 @@ impl Objects {
             folder: folder.clone(),
             chat: ChatSpec::default(),
             lora: None,
+            paradigm: None,
         };
         Ok(models.iter().flat_map(|model| combinations.iter().map(move |params| one(model, params))).collect())
     }

@@ -3,7 +3,7 @@
 //!
 //! `read` turns TOML into these types, `data` the words of a task for its files, `prompt` those parts of it that concern
 //! what a model sees, `load` those about how much is asked at a time, `lora` the adapters of an object, `metric` and `scoring` those about judging,
-//! `measure` those about sampling, power and limits, `gate` those about regressions, `suite` scores over several tasks,
+//! `paradigm` what kind of learning it is about, `measure` those about sampling, power and limits, `gate` those about regressions, `suite` scores over several tasks,
 //! `watch` following a training run, `server` where a server is; `toml` is the table reader that remembers lines.
 
 mod data;
@@ -12,6 +12,7 @@ mod load;
 mod lora;
 mod measure;
 mod metric;
+mod paradigm;
 mod prompt;
 mod read;
 mod scoring;
@@ -25,6 +26,7 @@ pub use load::{Latency, Load, Rate};
 pub use lora::Adapter;
 pub use measure::{Cooldown, Limits, Measure, Power, PowerSource};
 pub use metric::Metric;
+pub use paradigm::Paradigm;
 pub use scoring::{Compat, Scoring, Tolerance};
 pub use server::Address;
 pub use suite::{Average, Suite};
@@ -86,6 +88,8 @@ pub struct Instance {
     pub chat: ChatSpec,
     /// LoRA adapters that act on the model together; `None`: the object does not speak of any.
     pub lora: Option<Vec<Adapter>>,
+    /// As the job says; `None`: see [`Paradigm::of`].
+    pub paradigm: Option<Paradigm>,
 }
 
 /// Whether a model is asked in the form of a conversation.
@@ -175,6 +179,8 @@ pub struct Task {
     pub selection: Selection,
     /// Passes go on, one after the other, until so long has gone by; the first and the last part are compared.
     pub sustained: Option<Duration>,
+    /// As the job says; `None`: see [`Paradigm::of`].
+    pub paradigm: Option<Paradigm>,
 }
 
 /// Subjects of a task under one name; a subject may be in several groups.
@@ -209,15 +215,23 @@ pub enum Method {
     },
     /// Log-likelihood of whole texts.
     Perplexity(Windows),
+    /// The last word of texts.
+    Cloze,
 }
 
 impl Method {
+    /// Are its records raw texts, to which nobody wrote questions or answers?
+    pub fn is_of_raw_text(&self) -> bool {
+        matches!(self, Method::Perplexity(_) | Method::Cloze)
+    }
+
     /// Its word in the job file.
     pub fn name(&self) -> &'static str {
         match self {
             Method::Choice(_) => "choice",
             Method::Generate { .. } => "generate",
             Method::Perplexity(_) => "perplexity",
+            Method::Cloze => "cloze",
         }
     }
 }

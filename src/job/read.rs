@@ -179,6 +179,7 @@ fn object(source: &Source, mut table: Table, folder: &Path, instances: &mut Vec<
         Some(value) => value.sweep().iter().filter_map(|v| prompt::chat(v, folder)).collect(),
     };
     swept |= chats.len() > 1 || loras.len() > 1;
+    let paradigm = table.get("paradigm").and_then(|v| word(&v, Paradigm::ALL));
     let offset = table.offset();
     table.finish();
 
@@ -213,6 +214,7 @@ fn object(source: &Source, mut table: Table, folder: &Path, instances: &mut Vec<
                     folder: folder.to_path_buf(),
                     chat: chat.clone(),
                     lora: lora.clone(),
+                    paradigm,
                 });
             }
         }
@@ -289,11 +291,16 @@ enum MethodWord {
     Choice,
     Generate,
     Perplexity,
+    Cloze,
 }
 
 impl MethodWord {
-    const ALL: &[(&str, MethodWord)] =
-        &[("choice", MethodWord::Choice), ("generate", MethodWord::Generate), ("perplexity", MethodWord::Perplexity)];
+    const ALL: &[(&str, MethodWord)] = &[
+        ("choice", MethodWord::Choice),
+        ("generate", MethodWord::Generate),
+        ("perplexity", MethodWord::Perplexity),
+        ("cloze", MethodWord::Cloze),
+    ];
 }
 
 /// The task of a table; one for each value where its load is swept.
@@ -313,7 +320,7 @@ fn task(source: &Source, mut table: Table, folder: &Path) -> Option<Task> {
     let Files { paths: datasets, groups: folders } = data.map_or(Files::default(), |v| data::files(&v, folder));
     let groups = table.get("groups").map_or(folders, |v| data::groups(&v, source, folder));
     let selection = data::selection(&mut table);
-    let method = table.need("method", "use \"choice\", \"generate\" or \"perplexity\"");
+    let method = table.need("method", "use \"choice\", \"generate\", \"perplexity\" or \"cloze\"");
     let method = method.and_then(|v| word(&v, MethodWord::ALL));
     let scenario = table.get("scenario").map_or(Some(Scenario::SingleStream), |v| word(&v, Scenario::ALL));
     let (shots, style, prompt) = (table.get("shots"), table.get("style"), table.get("prompt"));
@@ -330,17 +337,23 @@ fn task(source: &Source, mut table: Table, folder: &Path) -> Option<Task> {
     let scoring = scoring::keys(&mut table);
     let sustained = table.get("sustained").and_then(|v| v.duration());
     let batch = table.get("batch");
+    let paradigm = table.get("paradigm").and_then(|v| word(&v, Paradigm::ALL));
 
     let method = method?;
-    if method == MethodWord::Perplexity {
+    let raw = matches!(method, MethodWord::Perplexity | MethodWord::Cloze);
+    if raw {
         [shots, style, prompt, options, stop, max_tokens]
             .into_iter()
             .for_each(|v| only_for("choice\" or \"generate", v));
+    }
+    let windows = if method == MethodWord::Perplexity {
+        windows
     } else {
         only_for("perplexity", windows);
-    }
+        None
+    };
     let section = if method == MethodWord::Choice { "choice" } else { "generate" };
-    let style = style.filter(|_| method != MethodWord::Perplexity);
+    let style = style.filter(|_| !raw);
     let style = style.and_then(|v| prompt::style(v, source, folder, name.unwrap_or_default(), section));
     let style = style.unwrap_or_default();
     let scoring = if method == MethodWord::Generate {
@@ -368,6 +381,7 @@ fn task(source: &Source, mut table: Table, folder: &Path) -> Option<Task> {
             let unset = Windows { scheme: WindowScheme::Rolling, window: None, stride: None };
             Method::Perplexity(windows.and_then(|v| v.table("windows")).map_or(unset, prompt::windows))
         }
+        MethodWord::Cloze => Method::Cloze,
     };
     if let Some(value) =
         batch.filter(|_| scenario != Some(Scenario::Offline) || !matches!(method, Method::Generate { .. }))
@@ -383,8 +397,10 @@ fn task(source: &Source, mut table: Table, folder: &Path) -> Option<Task> {
         }
     }
     let mut metrics: Vec<Metric> = metrics.into_iter().map(|(_, m)| m).collect();
-    if let Method::Perplexity(_) = method {
-        metrics = Metric::LANGUAGE.to_vec();
+    match method {
+        Method::Perplexity(_) => metrics = Metric::LANGUAGE.to_vec(),
+        Method::Cloze => metrics = vec![Metric::TargetPerplexity],
+        _ => {}
     }
     let shots = shots.and_then(|v| v.table("shots")).and_then(|t| prompt::shots(t, folder));
     let prompt = prompt::prompt_spec(prompt, &style, &method);
@@ -404,6 +420,7 @@ fn task(source: &Source, mut table: Table, folder: &Path) -> Option<Task> {
         scoring,
         selection,
         sustained,
+        paradigm,
     })
 }
 

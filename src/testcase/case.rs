@@ -15,7 +15,7 @@ use crate::backend::client::{Client, HostError};
 use crate::backend::wire::{Adapter, FailureKind, Open, Opened};
 use crate::clock::now_ns;
 use crate::fit;
-use crate::job::{self, Instance, Job, Task};
+use crate::job::{self, Instance, Job, Paradigm, Task};
 use crate::problem::Problem;
 use crate::results::{CaseRow, Status};
 use crate::sense::bandwidth::Once;
@@ -114,6 +114,7 @@ pub fn run(
         ("task", &task.name),
         ("method", task.method.name()),
         ("scenario", task.scenario.name()),
+        ("paradigm", Paradigm::of(instance, task).name()),
     ] {
         row.set(column, value);
     }

@@ -23,6 +23,7 @@ mod offline;
 mod openai;
 #[cfg(feature = "llama")]
 mod ort;
+mod paradigm;
 mod plugins;
 mod probe;
 mod prompts;
