@@ -18,6 +18,7 @@
  *       tokenize / detokenize              where the tokenizer is reachable from the CPU
  *       generate(session, requests, ...)   any number of times; results go to the sink
  *       reset(session, &error)             forget all sequences (KV cache); the model stays
+ *       set() of eb.lora/1                 other adapters on the same model
  *     close(session)                       free everything that open() took
  *
  * One session is open at a time. open/close may be repeated in one process.
@@ -392,6 +393,29 @@ typedef struct eb_score_text_v1 {
     eb_status (*score)(eb_session *session, const eb_score_text_request *const *requests, size_t n,
                        const eb_sink *sink, eb_error *error);
 } eb_score_text_v1;
+
+/* ---------------------------------------------------------------- extension eb.lora/1 */
+
+#define EB_EXT_LORA "eb.lora/1"
+
+/* A low-rank adapter. The file's format is the backend's own: GGUF for llama.cpp. */
+typedef struct eb_lora {
+    uint32_t struct_size;
+    float scale;  /* 1: as it was trained; 0: without effect; finite */
+    eb_str path;  /* absolute */
+} eb_lora;
+
+/* Adapters on a model that stays loaded: the host asks the same questions with each of them. */
+typedef struct eb_lora_v1 {
+    uint32_t struct_size;
+    uint32_t reserved; /* 0 */
+    /* [host] From now on these n adapters act on the session's model, all together, and no others; n == 0: none (adapters
+     * may be NULL). Every sequence and kept prefix is forgotten, as by reset(). Answers are those of a session in which
+     * nothing else was ever set; with scale 0 those of the model alone.
+     * When it fails nothing has changed. EB_ERR_MODEL: the file is missing, malformed, no adapter, or one for another
+     * model; EB_ERR_INVALID: a scale that is not finite; EB_ERR_UNSUPPORTED: this model takes none. */
+    eb_status (*set)(eb_session *session, const eb_lora *const *adapters, size_t n, eb_error *error);
+} eb_lora_v1;
 
 /* ---------------------------------------------------------------- extension eb.device/1 */
 

@@ -143,6 +143,8 @@ const CASE_TAIL: &[&str] = &[
     "within_limits",
     "scored_by",
     "retries",
+    "adapter_ms",
+    "paradigm",
 ];
 
 /// Columns of cases.csv, in order; `metrics` are those of the tasks' own metrics.

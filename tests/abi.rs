@@ -179,6 +179,8 @@ fn the_rust_mirror_has_the_headers_layout() {
         eb_score_text_request = EbScoreTextRequest { struct_size, n_continuations, id, flags, context, continuations }
     );
     layout!(l, eb_score_text_v1 = EbScoreTextV1 { struct_size, reserved, score });
+    layout!(l, eb_lora = EbLora { struct_size, scale, path });
+    layout!(l, eb_lora_v1 = EbLoraV1 { struct_size, reserved, set });
     layout!(l, eb_device = EbDevice { struct_size, cores, name, driver, memory_bytes, memory_free_bytes });
     layout!(l, eb_device_v1 = EbDeviceV1 { struct_size, reserved, get });
     layout!(l, eb_power_v1 = EbPowerV1 { struct_size, n_rails, name, read });

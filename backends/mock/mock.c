@@ -18,6 +18,7 @@
  *   batch = 1               requests of one generate() that run together, a token of each at a time
  *   score = true            offer eb.score/1
  *   tokenizer = true        offer a tokenizer
+ *   adapters = true         offer eb.lora/1. An adapter is a file that begins with "mock-lora"; what follows makes another model
  *   n_weights, weights_bytes, kv_bytes, compute_bytes = 0   what info() tells of them
  *   devices = 1             how many probe() counts and eb.device/1 describes, once opened
  *   device_memory = 1048576 bytes of each, half of them free
@@ -74,17 +75,19 @@ static const char *const faults[] = {
     "error", "no-prefill", "sleep"};
 
 struct eb_session {
-    uint64_t n_ctx, seed, load_us, prefill_us, token_us, fault_at, calls;
+    uint64_t n_ctx, seed, own_seed, load_us, prefill_us, token_us, fault_at, calls;
     uint64_t n_weights, weights_bytes, kv_bytes, compute_bytes;
     uint64_t batch;
     uint64_t prefix_id, prefix_state, prefix_len; /* what is kept: its hash and its tokens */
     int score, tokenizer, fault;
+    int adapters;
     char text[256], chat_template[2048];
     volatile sig_atomic_t aborted;
 };
 
 /* The parameters of the last open() decide what get_extension() offers. */
 static int offer_score = 1;
+static int offer_lora = 1;
 
 /* Of probe() and eb.device/1. */
 static uint64_t n_devices = 1, device_memory = 1 << 20;
@@ -173,6 +176,7 @@ static int set_param(eb_session *m, eb_str key, eb_str value) {
     if (eb_str_eq(key, "fault_at")) return number(value, &m->fault_at);
     if (eb_str_eq(key, "score")) return boolean(value, &m->score);
     if (eb_str_eq(key, "tokenizer")) return boolean(value, &m->tokenizer);
+    if (eb_str_eq(key, "adapters")) return boolean(value, &m->adapters);
     if (eb_str_eq(key, "fault")) return fault_number(value, &m->fault);
     if (eb_str_eq(key, "n_weights")) return number(value, &m->n_weights);
     if (eb_str_eq(key, "weights_bytes")) return number(value, &m->weights_bytes);
@@ -395,7 +399,7 @@ static eb_status mock_open(const eb_open_params *p, eb_session **out, eb_error *
     m->seed = 1;
     m->batch = 1;
     m->fault_at = 2;
-    m->score = m->tokenizer = 1;
+    m->score = m->tokenizer = m->adapters = 1;
     power_v1.n_rails = 0;
     power_ramp_mw = power_block_us = 0;
     wrong = read_model(m, p->model, line, sizeof line);
@@ -418,6 +422,8 @@ static eb_status mock_open(const eb_open_params *p, eb_session **out, eb_error *
     pause_us(m->load_us);
     p->log(p->log_user, EB_LOG_INFO, str("mock: opened"));
     offer_score = m->score;
+    offer_lora = m->adapters;
+    m->own_seed = m->seed;
     *out = m;
     return EB_OK;
 }
@@ -685,6 +691,40 @@ static void mock_abort(eb_session *m) { m->aborted = 1; }
 
 static const eb_score_v1 score_v1 = {sizeof(eb_score_v1), 0, mock_score};
 
+/* A number that stands for an adapter's file; 0: it is none. */
+static uint64_t adapter_hash(eb_str path) {
+    static const char magic[] = "mock-lora";
+    char name[4096];
+    uint64_t hash = 1;
+    size_t n = 0;
+    FILE *file;
+    int c;
+    if (!copy_text(path, name, sizeof name) || !(file = fopen(name, "rb"))) return 0;
+    for (; (c = getc(file)) != EOF; n++) {
+        if (n < sizeof magic - 1 && c != magic[n]) break;
+        hash = mix(hash, (uint64_t)c);
+    }
+    fclose(file);
+    return n < sizeof magic - 1 ? 0 : hash;
+}
+
+static eb_status mock_lora_set(eb_session *m, const eb_lora *const *adapters, size_t n, eb_error *error) {
+    uint64_t seed = m->own_seed;
+    size_t i;
+    for (i = 0; i < n; i++) {
+        uint64_t hash = adapter_hash(adapters[i]->path), scale = 0;
+        if (!isfinite(adapters[i]->scale)) return eb_fail(error, EB_ERR_INVALID, "the scale is not finite");
+        if (!hash) return eb_fail(error, EB_ERR_MODEL, "not an adapter: its file begins with mock-lora");
+        memcpy(&scale, &adapters[i]->scale, sizeof adapters[i]->scale);
+        if (adapters[i]->scale != 0) seed = mix(mix(seed, hash), scale);
+    }
+    m->seed = seed;
+    m->prefix_id = 0;
+    return EB_OK;
+}
+
+static const eb_lora_v1 lora_v1 = {sizeof(eb_lora_v1), 0, mock_lora_set};
+
 static eb_status mock_device(uint32_t index, eb_device *out, eb_error *error) {
     if (index >= n_devices) return eb_fail(error, EB_ERR_INVALID, "no such device");
     out->cores = 1;
@@ -716,6 +756,7 @@ static const void *mock_get_extension(eb_str name) {
     if (power_v1.n_rails && eb_str_eq(name, EB_EXT_POWER)) return &power_v1;
     if (eb_str_eq(name, EB_EXT_DEVICE)) return &device_v1;
     if (offer_score && eb_str_eq(name, EB_EXT_SCORE)) return &score_v1;
+    if (offer_lora && eb_str_eq(name, EB_EXT_LORA)) return &lora_v1;
     return NULL;
 }
 

@@ -19,6 +19,8 @@ pub const EB_ERROR_MESSAGE_SIZE: usize = 248;
 pub const EB_EXT_SCORE: &str = "eb.score/1";
 /// Name of the log-likelihood extension for text.
 pub const EB_EXT_SCORE_TEXT: &str = "eb.score_text/1";
+/// Name of the extension that sets LoRA adapters.
+pub const EB_EXT_LORA: &str = "eb.lora/1";
 /// Name of the extension that describes devices.
 pub const EB_EXT_DEVICE: &str = "eb.device/1";
 /// Name of the extension that reads power rails.
@@ -369,6 +371,22 @@ pub struct EbScoreTextV1 {
     pub struct_size: u32,
     pub reserved: u32,
     pub score: Option<EbScoreTextFn>,
+}
+
+#[repr(C)]
+pub struct EbLora {
+    pub struct_size: u32,
+    pub scale: f32,
+    pub path: EbStr,
+}
+
+pub type EbLoraSetFn = unsafe extern "C" fn(*mut EbSession, *const *const EbLora, usize, *mut EbError) -> EbStatus;
+
+#[repr(C)]
+pub struct EbLoraV1 {
+    pub struct_size: u32,
+    pub reserved: u32,
+    pub set: Option<EbLoraSetFn>,
 }
 
 #[repr(C)]

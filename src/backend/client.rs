@@ -168,6 +168,15 @@ impl Client {
         }
     }
 
+    /// Puts other adapters on the model that is open; `title` names the process from then on. ns that it took.
+    pub fn adapt(&mut self, adapters: Vec<Adapter>, title: &str, timeout: Duration) -> Result<u64, HostError> {
+        let message = ToHost::Adapt { adapters, title: title.to_owned() };
+        match self.call(&message, timeout, "setting adapters")? {
+            FromHost::Adapted(ns) => Ok(ns),
+            other => Err(self.nonsense(&other)),
+        }
+    }
+
     /// Forgets every sequence.
     pub fn reset(&mut self, timeout: Duration) -> Result<(), HostError> {
         match self.call(&ToHost::Reset, timeout, "reset")? {
@@ -382,6 +391,7 @@ fn variant(message: &FromHost) -> &'static str {
         FromHost::Generated(_) => "Generated",
         FromHost::Scored(_) => "Scored",
         FromHost::Tokens(_) => "Tokens",
+        FromHost::Adapted(_) => "Adapted",
         FromHost::Power(_) => "Power",
         FromHost::Done => "Done",
         FromHost::Failed(_) => "Failed",

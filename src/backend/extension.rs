@@ -13,7 +13,7 @@ pub(super) unsafe trait Extension: Sized + 'static {
     const NAME: &'static str;
 }
 
-// SAFETY: the header's layout, held against it by tests/abi.rs; likewise the next three.
+// SAFETY: the header's layout, held against it by tests/abi.rs; likewise the next four.
 unsafe impl Extension for EbScoreV1 {
     const NAME: &'static str = EB_EXT_SCORE;
 }
@@ -21,6 +21,11 @@ unsafe impl Extension for EbScoreV1 {
 // SAFETY: see above.
 unsafe impl Extension for EbScoreTextV1 {
     const NAME: &'static str = EB_EXT_SCORE_TEXT;
+}
+
+// SAFETY: see above.
+unsafe impl Extension for EbLoraV1 {
+    const NAME: &'static str = EB_EXT_LORA;
 }
 
 // SAFETY: see above.

@@ -195,8 +195,9 @@ impl Worker {
                 Ok(FromHost::Done)
             }
             ToHost::Abort => Ok(FromHost::Done),
+            ToHost::Adapt { adapters, title } => self.adapt(&adapters, &title).map(FromHost::Adapted),
             other => match &self.session {
-                None => Err(Failure::new(FailureKind::Internal, "no model is open in this host")),
+                None => Err(nothing_open()),
                 Some(session) => return call(session, &mut self.prefixes, other),
             },
         };
@@ -228,11 +229,23 @@ impl Worker {
         Ok(opened)
     }
 
+    fn adapt(&mut self, adapters: &[Adapter], name: &str) -> Result<u64, Failure> {
+        let _ = rustix::thread::set_name(&title(name));
+        self.prefixes = Prefixes::default();
+        let start = now_ns();
+        self.session.as_ref().ok_or_else(nothing_open)?.adapt(adapters)?;
+        Ok(now_ns() - start)
+    }
+
     fn close(&mut self) {
         self.aborter.lock().unwrap_or_else(|e| e.into_inner()).take();
         self.watch = None;
         self.session = None;
     }
+}
+
+fn nothing_open() -> Failure {
+    Failure::new(FailureKind::Internal, "no model is open in this host")
 }
 
 /// At most 15 bytes, as the kernel keeps them.
@@ -282,7 +295,7 @@ fn call(session: &Session, prefixes: &mut Prefixes, message: ToHost) -> FromHost
             session.tokenize(&text, flags(control)).map(FromHost::Tokens).map_err(CallError::Failed)
         }
         ToHost::Reset => session.reset().map(|()| FromHost::Done).map_err(CallError::Failed),
-        ToHost::Open(_) | ToHost::Close | ToHost::Abort => Ok(FromHost::Done),
+        ToHost::Open(_) | ToHost::Adapt { .. } | ToHost::Close | ToHost::Abort => Ok(FromHost::Done),
     };
     result.unwrap_or_else(|e| match e {
         CallError::Failed(failure) => FromHost::Failed(failure),

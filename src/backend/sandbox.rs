@@ -26,12 +26,13 @@ pub fn enter(open: &Open) -> String {
     }
 }
 
-/// What a case needs to read: its model (a folder, a file, or all parts of a split file), and the folders of the
+/// What a case needs to read: its model (a folder, a file, or all parts of a split file), adapters, and the folders of the
 /// plugin, of each parameter and each `EDGEBENCH_…` variable that is a path, and of LD_LIBRARY_PATH.
 fn needed(open: &Open) -> Vec<PathBuf> {
     let model = Path::new(&open.model);
     let split = model.file_name().is_some_and(|n| n.to_string_lossy().contains("-of-"));
     let mut paths = vec![if split { folder(model) } else { model.to_path_buf() }];
+    paths.extend(open.adapters.iter().map(PathBuf::from));
     let values = open.params.iter().map(|(_, value)| value.clone()).chain([open.backend.clone()]);
     let variables = std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("EDGEBENCH_"));
     let variables = variables.filter_map(|(_, value)| value.into_string().ok());
@@ -96,6 +97,7 @@ mod tests {
             title: String::new(),
             sandbox: true,
             power_hz: 0,
+            adapters: vec!["/adapters/a.gguf".to_owned()],
         }
     }
 
@@ -111,7 +113,7 @@ mod tests {
         std::fs::write(&model, "").unwrap();
 
         let paths = needed(&open(&model, &lib));
-        for expected in [root.path(), genai.as_path(), Path::new("/plugins")] {
+        for expected in [root.path(), genai.as_path(), Path::new("/plugins"), Path::new("/adapters/a.gguf")] {
             assert!(paths.iter().any(|p| p.components().eq(expected.components())), "{expected:?}: {paths:?}");
         }
         assert!(!paths.contains(&packages), "{paths:?}");

@@ -4,7 +4,7 @@
 use super::abi::*;
 use super::extension::Extension;
 use super::sink::{Collector, Progress, Violation};
-use super::wire::{Failure, FailureKind};
+use super::wire::{Adapter, Failure, FailureKind};
 use std::ffi::c_void;
 use std::marker::PhantomData;
 use std::ptr::{self, NonNull};
@@ -338,6 +338,27 @@ impl Session {
         let progress = progress.map_err(CallError::Violation)?;
         failure(status, &error).map_err(CallError::Failed)?;
         Ok((start, progress))
+    }
+
+    /// Has these adapters, and no others, act on the model from now on; forgets every sequence.
+    pub fn adapt(&self, adapters: &[Adapter]) -> Result<(), Failure> {
+        let Some(set) = self.backend.extension::<EbLoraV1>().and_then(|table| table.set) else {
+            let message = format!(
+                "the backend `{}` takes no LoRA adapters (it has no {EB_EXT_LORA}): leave `lora` out, or use another \
+                 backend",
+                self.backend.name()
+            );
+            return Err(Failure::new(FailureKind::Unsupported, message));
+        };
+        let structs: Vec<EbLora> = adapters
+            .iter()
+            .map(|a| EbLora { struct_size: size_of::<EbLora>() as u32, scale: a.scale, path: EbStr::new(&a.path) })
+            .collect();
+        let pointers: Vec<*const EbLora> = structs.iter().map(ptr::from_ref).collect();
+        let mut error = EbError::new();
+        // SAFETY: the session is open; adapters and error live for the call.
+        let status = unsafe { set(self.raw.as_ptr(), pointers.as_ptr(), pointers.len(), &mut error) };
+        failure(status, &error)
     }
 
     /// Forgets every sequence.

@@ -5,7 +5,7 @@
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 /// Version of these messages. Controller and host come from one build, so it only has to be equal.
-pub const PROTOCOL: u32 = 3;
+pub const PROTOCOL: u32 = 4;
 
 /// Longest frame that is accepted, in bytes: what is longer is nonsense from a broken host.
 pub const MAX_FRAME: usize = 64 << 20;
@@ -21,6 +21,9 @@ pub enum ToHost {
     Score(Vec<ScorePrompt>),
     /// → `Tokens`
     Tokenize { text: String, control: Control },
+    /// Have these adapters, and no others, act on the model that is open, and forget all sequences. The process is called
+    /// `title` from then on. → `Adapted`
+    Adapt { adapters: Vec<Adapter>, title: String },
     /// Forget all sequences. → `Done`
     Reset,
     /// Free the model and leave. → `Done`, then the host exits
@@ -41,6 +44,8 @@ pub enum FromHost {
     Generated(Vec<Generation>),
     Scored(Vec<Scoring>),
     Tokens(Vec<i32>),
+    /// It took so long, in ns.
+    Adapted(u64),
     /// Not an answer: comes at any time after `Opened`, where the backend has rails and `power_hz` asked for them.
     Power(PowerReading),
     Done,
@@ -64,6 +69,17 @@ pub struct Open {
     pub sandbox: bool,
     /// How often the backend's own power rails are read, per second; 0: never.
     pub power_hz: u32,
+    /// Paths of all adapters that this host may be asked to use: it reads no other files.
+    pub adapters: Vec<String>,
+}
+
+/// A LoRA adapter.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Adapter {
+    /// Absolute.
+    pub path: String,
+    /// 1: as it was trained.
+    pub scale: f32,
 }
 
 /// What was loaded. Unknown numbers are 0, unknown texts empty.
@@ -390,7 +406,9 @@ mod tests {
                 title: "t".into(),
                 sandbox: true,
                 power_hz: 10,
+                adapters: vec!["/a.gguf".into()],
             }),
+            ToHost::Adapt { adapters: vec![Adapter { path: "/a.gguf".into(), scale: 0.5 }], title: "u".into() },
             ToHost::Generate(vec![Prompt {
                 id: 7,
                 input: Input::Text("你好".into(), Control::PLAIN),

@@ -126,6 +126,8 @@ impl Objects {
             params: params.clone(),
             folder: folder.clone(),
             chat: ChatSpec::default(),
+            lora: None,
+            paradigm: None,
         };
         Ok(models.iter().flat_map(|model| combinations.iter().map(move |params| one(model, params))).collect())
     }

@@ -183,6 +183,7 @@ impl Runner {
             title: "bench".to_owned(),
             sandbox: self.settings.sandbox,
             power_hz: self.telemetry.plugin_hz(),
+            adapters: Vec::new(),
         };
         let mut client = Client::start(&instance.backend).map_err(failed)?;
         let opened = client.open(open, LOAD_TIMEOUT).map_err(failed)?;

@@ -72,6 +72,8 @@ metrics! {
     WordPerplexity "word_perplexity"
     BytePerplexity "byte_perplexity"
     BitsPerByte "bits_per_byte"
+    /// Of the last words of texts: lm-eval's `perplexity` of LAMBADA.
+    TargetPerplexity "target_perplexity"
 }
 
 /// What a metric looks at.
@@ -105,7 +107,7 @@ impl Metric {
             Acc | ExactMatch => Kind::Answer,
             NumberMatch | SquadEm | SquadF1 | CmrcEm | CmrcF1 | RougeL | RougeLZh | Bleu | BleuZh | Chrf => Kind::Text,
             AccNorm | AccMutualInfo | Ece => Kind::Options,
-            Perplexity | WordPerplexity | BytePerplexity | BitsPerByte => Kind::Language,
+            Perplexity | WordPerplexity | BytePerplexity | BitsPerByte | TargetPerplexity => Kind::Language,
             _ => Kind::Classes,
         }
     }
@@ -144,7 +146,13 @@ impl Metric {
     /// Why it cannot be had with `method`, and what to do.
     pub fn misfit(self, method: &Method) -> Option<(&'static str, &'static str)> {
         match (method, self.kind()) {
-            (Method::Perplexity(_), Kind::Language) => None,
+            (Method::Perplexity(_), Kind::Language) if self != Metric::TargetPerplexity => None,
+            (Method::Cloze, Kind::Language) if self == Metric::TargetPerplexity => None,
+            (Method::Cloze, _) if self == Metric::Acc => None,
+            (Method::Cloze, _) => Some((
+                "is not measured by method = \"cloze\"",
+                "leave it out: accuracy and target_perplexity are always there",
+            )),
             (Method::Perplexity(_), _) => {
                 Some(("is not measured by method = \"perplexity\"", "leave it out, or change the method"))
             }

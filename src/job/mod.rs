@@ -2,15 +2,17 @@
 //! It owns the words of the job file and must not know how anything is run.
 //!
 //! `read` turns TOML into these types, `data` the words of a task for its files, `prompt` those parts of it that concern
-//! what a model sees, `load` those about how much is asked at a time, `metric` and `scoring` those about judging,
-//! `measure` those about sampling, power and limits, `gate` those about regressions, `suite` scores over several tasks,
+//! what a model sees, `load` those about how much is asked at a time, `lora` the adapters of an object, `metric` and `scoring` those about judging,
+//! `paradigm` what kind of learning it is about, `measure` those about sampling, power and limits, `gate` those about regressions, `suite` scores over several tasks,
 //! `watch` following a training run, `server` where a server is; `toml` is the table reader that remembers lines.
 
 mod data;
 mod gate;
 mod load;
+mod lora;
 mod measure;
 mod metric;
+mod paradigm;
 mod prompt;
 mod read;
 mod scoring;
@@ -21,8 +23,10 @@ pub mod watch;
 
 pub use gate::Gate;
 pub use load::{Latency, Load, Rate};
+pub use lora::Adapter;
 pub use measure::{Cooldown, Limits, Measure, Power, PowerSource};
 pub use metric::Metric;
+pub use paradigm::Paradigm;
 pub use scoring::{Compat, Scoring, Tolerance};
 pub use server::Address;
 pub use suite::{Average, Suite};
@@ -82,6 +86,10 @@ pub struct Instance {
     /// The job file's, absolute.
     pub folder: PathBuf,
     pub chat: ChatSpec,
+    /// LoRA adapters that act on the model together; `None`: the object does not speak of any.
+    pub lora: Option<Vec<Adapter>>,
+    /// As the job says; `None`: see [`Paradigm::of`].
+    pub paradigm: Option<Paradigm>,
 }
 
 /// Whether a model is asked in the form of a conversation.
@@ -112,13 +120,20 @@ impl Instance {
         self.model == watch::CHECKPOINT
     }
 
-    /// `threads=2 n_ctx=1024`, as written in the job, and `chat=…` where there is one.
+    /// `threads=2 n_ctx=1024`, as written in the job, `chat=…` where there is one, and `lora=a.gguf@0.5` or `lora=none`.
     pub fn params_text(&self) -> String {
         let folder = format!("{}/", self.folder.display());
         let written = |v: &'_ String| v.strip_prefix(&folder).filter(|v| is_beside(v)).unwrap_or(v).to_owned();
         let chat = (self.chat.template != ChatTemplate::Off).then(|| format!("chat={}", self.chat.text));
-        let pairs: Vec<String> = self.params.iter().map(|(k, v)| format!("{k}={}", written(v))).chain(chat).collect();
-        pairs.join(" ")
+        let lora = self.lora.as_ref().map(|adapters| format!("{}={}", lora::KEY, lora::text(adapters)));
+        let pairs = self.params.iter().map(|(k, v)| format!("{k}={}", written(v)));
+        pairs.chain(chat).chain(lora).collect::<Vec<_>>().join(" ")
+    }
+
+    /// Is `other` the same model, opened in the same way, with other adapters?
+    pub fn shares_base(&self, other: &Instance) -> bool {
+        let with_own = Instance { id: other.id.clone(), lora: other.lora.clone(), ..self.clone() };
+        self.lora.is_some() && other.lora.is_some() && with_own == *other
     }
 }
 
@@ -164,6 +179,8 @@ pub struct Task {
     pub selection: Selection,
     /// Passes go on, one after the other, until so long has gone by; the first and the last part are compared.
     pub sustained: Option<Duration>,
+    /// As the job says; `None`: see [`Paradigm::of`].
+    pub paradigm: Option<Paradigm>,
 }
 
 /// Subjects of a task under one name; a subject may be in several groups.
@@ -198,15 +215,23 @@ pub enum Method {
     },
     /// Log-likelihood of whole texts.
     Perplexity(Windows),
+    /// The last word of texts.
+    Cloze,
 }
 
 impl Method {
+    /// Are its records raw texts, to which nobody wrote questions or answers?
+    pub fn is_of_raw_text(&self) -> bool {
+        matches!(self, Method::Perplexity(_) | Method::Cloze)
+    }
+
     /// Its word in the job file.
     pub fn name(&self) -> &'static str {
         match self {
             Method::Choice(_) => "choice",
             Method::Generate { .. } => "generate",
             Method::Perplexity(_) => "perplexity",
+            Method::Cloze => "cloze",
         }
     }
 }
@@ -350,12 +375,18 @@ impl Job {
     }
 
     /// Every instance with every task: instance by instance, so that a board is asked about one model after
-    /// the other.
+    /// the other. Of those that are one model with several adapters, task by task: they share a load.
     pub fn cases(&self) -> Vec<CaseRef> {
-        let tasks = 0..self.tasks.len();
-        (0..self.instances.len())
-            .flat_map(|instance| tasks.clone().map(move |task| CaseRef { instance, task }))
-            .collect()
+        let mut cases = Vec::with_capacity(self.instances.len() * self.tasks.len());
+        let mut first = 0;
+        for group in self.instances.chunk_by(Instance::shares_base) {
+            let group = first..first + group.len();
+            first = group.end;
+            for task in 0..self.tasks.len() {
+                cases.extend(group.clone().map(|instance| CaseRef { instance, task }));
+            }
+        }
+        cases
     }
 
     /// The name of a case: `tiny.3/colours`.

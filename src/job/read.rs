@@ -4,6 +4,7 @@
 use super::data::{self, Files};
 use super::gate;
 use super::load;
+use super::lora;
 use super::measure;
 use super::prompt::{self, OPTIONS};
 use super::scoring;
@@ -160,8 +161,13 @@ fn object(source: &Source, mut table: Table, folder: &Path, instances: &mut Vec<
         swept |= urls.len() > 1;
         sweeps.push(("url".to_owned(), urls));
     }
+    let mut loras = vec![None];
     if let Some(params) = table.get("params").and_then(|v| v.table("params")) {
         for (key, value) in params.entries() {
+            if key == lora::KEY {
+                loras = lora::sweep(&value, folder).into_iter().map(Some).collect();
+                continue;
+            }
             let values: Vec<String> =
                 value.sweep().iter().filter_map(|v| v.scalar()).map(|v| path_param(v, folder)).collect();
             swept |= values.len() > 1;
@@ -172,11 +178,12 @@ fn object(source: &Source, mut table: Table, folder: &Path, instances: &mut Vec<
         None => vec![ChatSpec::default()],
         Some(value) => value.sweep().iter().filter_map(|v| prompt::chat(v, folder)).collect(),
     };
-    swept |= chats.len() > 1;
+    swept |= chats.len() > 1 || loras.len() > 1;
+    let paradigm = table.get("paradigm").and_then(|v| word(&v, Paradigm::ALL));
     let offset = table.offset();
     table.finish();
 
-    let fixed = backends.len() * models.len() * chats.len();
+    let fixed = backends.len() * models.len() * chats.len() * loras.len();
     let n = sweeps.iter().map(|(_, v)| v.len()).fold(fixed, usize::saturating_mul);
     if n > MAX_CASES {
         source.problem(
@@ -194,7 +201,8 @@ fn object(source: &Source, mut table: Table, folder: &Path, instances: &mut Vec<
     let models = models.iter().flat_map(|model| chats.iter().map(move |chat| (model, chat)));
     for backend in &backends {
         for (model, chat) in models.clone() {
-            for params in product(&sweeps) {
+            let params = product(&sweeps);
+            for (params, lora) in params.iter().flat_map(|params| loras.iter().map(move |lora| (params, lora))) {
                 number += 1;
                 instances.push(Instance {
                     object: name.to_owned(),
@@ -202,9 +210,11 @@ fn object(source: &Source, mut table: Table, folder: &Path, instances: &mut Vec<
                     backend: backend.clone(),
                     model: model.as_ref().map_or(String::new(), |(text, _)| text.clone()),
                     model_path: model.as_ref().and_then(|(_, path)| path.clone()),
-                    params,
+                    params: params.clone(),
                     folder: folder.to_path_buf(),
                     chat: chat.clone(),
+                    lora: lora.clone(),
+                    paradigm,
                 });
             }
         }
@@ -281,11 +291,16 @@ enum MethodWord {
     Choice,
     Generate,
     Perplexity,
+    Cloze,
 }
 
 impl MethodWord {
-    const ALL: &[(&str, MethodWord)] =
-        &[("choice", MethodWord::Choice), ("generate", MethodWord::Generate), ("perplexity", MethodWord::Perplexity)];
+    const ALL: &[(&str, MethodWord)] = &[
+        ("choice", MethodWord::Choice),
+        ("generate", MethodWord::Generate),
+        ("perplexity", MethodWord::Perplexity),
+        ("cloze", MethodWord::Cloze),
+    ];
 }
 
 /// The task of a table; one for each value where its load is swept.
@@ -305,7 +320,7 @@ fn task(source: &Source, mut table: Table, folder: &Path) -> Option<Task> {
     let Files { paths: datasets, groups: folders } = data.map_or(Files::default(), |v| data::files(&v, folder));
     let groups = table.get("groups").map_or(folders, |v| data::groups(&v, source, folder));
     let selection = data::selection(&mut table);
-    let method = table.need("method", "use \"choice\", \"generate\" or \"perplexity\"");
+    let method = table.need("method", "use \"choice\", \"generate\", \"perplexity\" or \"cloze\"");
     let method = method.and_then(|v| word(&v, MethodWord::ALL));
     let scenario = table.get("scenario").map_or(Some(Scenario::SingleStream), |v| word(&v, Scenario::ALL));
     let (shots, style, prompt) = (table.get("shots"), table.get("style"), table.get("prompt"));
@@ -322,17 +337,23 @@ fn task(source: &Source, mut table: Table, folder: &Path) -> Option<Task> {
     let scoring = scoring::keys(&mut table);
     let sustained = table.get("sustained").and_then(|v| v.duration());
     let batch = table.get("batch");
+    let paradigm = table.get("paradigm").and_then(|v| word(&v, Paradigm::ALL));
 
     let method = method?;
-    if method == MethodWord::Perplexity {
+    let raw = matches!(method, MethodWord::Perplexity | MethodWord::Cloze);
+    if raw {
         [shots, style, prompt, options, stop, max_tokens]
             .into_iter()
             .for_each(|v| only_for("choice\" or \"generate", v));
+    }
+    let windows = if method == MethodWord::Perplexity {
+        windows
     } else {
         only_for("perplexity", windows);
-    }
+        None
+    };
     let section = if method == MethodWord::Choice { "choice" } else { "generate" };
-    let style = style.filter(|_| method != MethodWord::Perplexity);
+    let style = style.filter(|_| !raw);
     let style = style.and_then(|v| prompt::style(v, source, folder, name.unwrap_or_default(), section));
     let style = style.unwrap_or_default();
     let scoring = if method == MethodWord::Generate {
@@ -360,6 +381,7 @@ fn task(source: &Source, mut table: Table, folder: &Path) -> Option<Task> {
             let unset = Windows { scheme: WindowScheme::Rolling, window: None, stride: None };
             Method::Perplexity(windows.and_then(|v| v.table("windows")).map_or(unset, prompt::windows))
         }
+        MethodWord::Cloze => Method::Cloze,
     };
     if let Some(value) =
         batch.filter(|_| scenario != Some(Scenario::Offline) || !matches!(method, Method::Generate { .. }))
@@ -375,8 +397,10 @@ fn task(source: &Source, mut table: Table, folder: &Path) -> Option<Task> {
         }
     }
     let mut metrics: Vec<Metric> = metrics.into_iter().map(|(_, m)| m).collect();
-    if let Method::Perplexity(_) = method {
-        metrics = Metric::LANGUAGE.to_vec();
+    match method {
+        Method::Perplexity(_) => metrics = Metric::LANGUAGE.to_vec(),
+        Method::Cloze => metrics = vec![Metric::TargetPerplexity],
+        _ => {}
     }
     let shots = shots.and_then(|v| v.table("shots")).and_then(|t| prompt::shots(t, folder));
     let prompt = prompt::prompt_spec(prompt, &style, &method);
@@ -396,6 +420,7 @@ fn task(source: &Source, mut table: Table, folder: &Path) -> Option<Task> {
         scoring,
         selection,
         sustained,
+        paradigm,
     })
 }
 

@@ -251,6 +251,10 @@ impl<'a> Value<'a> {
         })
     }
 
+    pub fn is_list(&self) -> bool {
+        self.spanned.get_ref().is_array()
+    }
+
     pub fn is_table(&self) -> bool {
         self.spanned.get_ref().is_table()
     }

@@ -27,8 +27,8 @@ pub fn rss_peak_mib(proc_root: &Path, pid: u32) -> Option<f64> {
 }
 
 /// Lets [`rss_peak_mib`] begin anew, where the kernel allows it (`5` to `/proc/<pid>/clear_refs`, Linux 4.0 and later).
-pub fn reset_rss_peak(proc_root: &Path, pid: u32) {
-    let _ = std::fs::write(proc_root.join(pid.to_string()).join("clear_refs"), "5");
+pub fn reset_rss_peak(proc_root: &Path, pid: u32) -> bool {
+    std::fs::write(proc_root.join(pid.to_string()).join("clear_refs"), "5").is_ok()
 }
 
 /// What `/proc/<pid>/status` tells behind `key` in kB, in MiB.

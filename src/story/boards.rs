@@ -5,7 +5,7 @@ pub mod ianvs;
 mod print;
 
 pub use print::{Format, print};
-pub(super) use print::{usual_columns, value};
+pub(super) use print::{several_paradigms, usual_columns, value};
 
 use super::rank::{Place, leaderboard};
 use super::run_folder::Run;

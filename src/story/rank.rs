@@ -35,6 +35,17 @@ impl Place {
         self.rows.first().map_or("", |r| r.get(column))
     }
 
+    /// What its cases have in a text column, each value once: `pretrained, self-supervised`.
+    pub fn texts(&self, column: &str) -> String {
+        let mut texts: Vec<&str> = Vec::new();
+        for text in self.rows.iter().map(|r| r.get(column)).filter(|t| !t.is_empty()) {
+            if !texts.contains(&text) {
+                texts.push(text);
+            }
+        }
+        texts.join(", ")
+    }
+
     /// Cases that did not end well.
     pub fn failed(&self) -> usize {
         self.rows.iter().filter(|r| r.get("status") != Status::Ok.name()).count()

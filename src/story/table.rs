@@ -32,10 +32,14 @@ pub fn leaderboard(places: &[Place]) -> String {
     let any_failed = places.iter().any(|p| p.failed() > 0);
     let several = |column: &str| places.windows(2).any(|w| w[0].text(column) != w[1].text(column));
     // What is the same for all places is not worth a column.
-    let texts: Vec<&str> = ["object", "backend", "model", "params"]
+    let mut texts: Vec<&str> = ["object", "backend", "model", "params"]
         .into_iter()
         .filter(|&c| several(c) || (c == "model" && places.iter().any(|p| !p.text(c).is_empty())))
         .collect();
+    let paradigms: Vec<String> = places.iter().map(|p| p.texts("paradigm")).collect();
+    if paradigms.windows(2).any(|w| w[0] != w[1]) {
+        texts.push("paradigm");
+    }
 
     let params: Vec<&str> = places.iter().map(|p| p.text("params")).collect();
 
@@ -54,6 +58,7 @@ pub fn leaderboard(places: &[Place]) -> String {
         let mut cells: Vec<String> = vec![(i + 1).to_string()];
         cells.extend(texts.iter().map(|&t| match t {
             "params" => differing(place.text(t), &params),
+            "paradigm" => paradigms[i].clone(),
             _ => file_name(place.text(t)).to_owned(),
         }));
         cells.push(percent(place.number("acc")));

@@ -1,6 +1,7 @@
 //! One record put to a host and its answer judged: where prompt, method and metric meet the backend's client.
 //! It must not know the order of records, passes or files.
 
+mod cloze;
 mod in_question;
 mod perplexity;
 mod whole;
@@ -31,7 +32,7 @@ pub fn need(method: &Method) -> Need {
     match method {
         Method::Choice(_) => Need::Choice,
         Method::Generate { .. } => Need::Text,
-        Method::Perplexity(_) => Need::Lm,
+        Method::Perplexity(_) | Method::Cloze => Need::Lm,
     }
 }
 
@@ -41,7 +42,7 @@ pub struct Answer {
     pub judgement: Judgement,
     /// All that was written (`generate`).
     pub output: Option<String>,
-    /// `choice`: log-likelihood of the right option; `generate`: 1 or 0; `perplexity`: log-likelihood of the text.
+    /// `choice`: log-likelihood of the right option; `generate`: 1 or 0; `perplexity`, `cloze`: log-likelihood of the text, or its last word.
     pub score: f64,
 }
 
@@ -131,6 +132,10 @@ impl<'a> Asker<'a> {
         if let Method::Perplexity(_) = self.task.method {
             return Ok(Seen { text: record.question.to_owned(), control: Control::PLAIN, options: Vec::new() });
         }
+        if self.task.method == Method::Cloze {
+            let (text, word) = Asker::without_last_word(record)?;
+            return Ok(Seen { text, control: Control::PLAIN, options: vec![word] });
+        }
         if let Method::Choice(Options::InQuestion) = self.task.method {
             if self.chat.is_some() {
                 return Err("options in the question cannot be asked in a chat".to_owned());
@@ -175,6 +180,7 @@ impl<'a> Asker<'a> {
             Method::Choice(_) => self.choice(client, item, seen, gold, prefix),
             Method::Generate { .. } => self.generate(client, item.record, seen, gold, prefix),
             Method::Perplexity(windows) => self.perplexity(client, item.record, windows),
+            Method::Cloze => self.cloze(client, seen, gold, prefix),
         }
     }
 

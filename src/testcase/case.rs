@@ -2,6 +2,7 @@
 //! happens to the host becomes its status and reason. It must not know other cases.
 
 use super::ask::Asker;
+use super::base::Base;
 use super::figures;
 use super::journal::{Journal, JournalError};
 use super::passes::{Answers, Passes};
@@ -11,10 +12,10 @@ use super::scenario::Records;
 use super::subjects::Subjects;
 use super::telemetry::{Eyes, Telemetry};
 use crate::backend::client::{Client, HostError};
-use crate::backend::wire::{FailureKind, Open, Opened};
+use crate::backend::wire::{Adapter, FailureKind, Open, Opened};
 use crate::clock::now_ns;
 use crate::fit;
-use crate::job::{Instance, Job, Task};
+use crate::job::{self, Instance, Job, Paradigm, Task};
 use crate::problem::Problem;
 use crate::results::{CaseRow, Status};
 use crate::sense::bandwidth::Once;
@@ -40,6 +41,10 @@ pub struct Context<'a> {
     pub sysroot: &'a Path,
     /// What the memory gives.
     pub bandwidth: &'a mut Once,
+    /// The host of the case before, if this one differs from it in its adapters only.
+    pub kept: &'a mut Option<Base>,
+    /// Does the next case differ from this one in its adapters only?
+    pub keep: bool,
 }
 
 impl Context<'_> {
@@ -65,6 +70,10 @@ pub enum End {
 struct Measured {
     answers: Answers,
     opened: Option<Opened>,
+    /// The model had been loaded for the case before.
+    kept: bool,
+    /// Time that adapters took.
+    adapter_ns: Option<u64>,
     load_cold_ns: Option<u64>,
     hot_start_c: Option<f64>,
     rss_peak_mib: Option<f64>,
@@ -105,6 +114,7 @@ pub fn run(
         ("task", &task.name),
         ("method", task.method.name()),
         ("scenario", task.scenario.name()),
+        ("paradigm", Paradigm::of(instance, task).name()),
     ] {
         row.set(column, value);
     }
@@ -124,9 +134,12 @@ pub fn run(
     }
     if instance.address().is_some() {
         row.set("retries", answers.retried.1.to_string());
-        // It had loaded its model long before.
+    }
+    if instance.address().is_some() || measured.kept {
+        // It had loaded its model before.
         row.set("load_ms", "");
     }
+    row.set_number("adapter_ms", measured.adapter_ns.map(|ns| ns as f64 / 1e6), 3);
     row.set_number("load_cold_ms", measured.load_cold_ns.map(|ns| ns as f64 / 1e6), 3);
     row.set_number("rss_peak_mib", measured.rss_peak_mib, 1);
     row.set_number("wall_s", Some(start.elapsed().as_secs_f64()), 3);
@@ -155,7 +168,10 @@ fn measure(
     let mut asker = Asker::new(task, job.timeout).map_err(End::Dataset)?;
     let mut open = Open { power_hz: context.telemetry.plugin_hz(), ..open(job, instance, id) };
     open.params.extend(fit::batch(instance, task));
-    if let Some(why) = fit::shortage(job, instance, task, context.sysroot) {
+    let kept = context.kept.take().filter(|base| base.has(&open));
+    if kept.is_none()
+        && let Some(why) = fit::shortage(job, instance, task, context.sysroot)
+    {
         return Err(End::DoesNotFit(why));
     }
     if let Some(wanted) = &job.measure.cooldown {
@@ -169,9 +185,12 @@ fn measure(
         measured.load_cold_ns = Some(cold);
     }
     let start_ns = now_ns();
-    let mut client = Client::start(&instance.backend).map_err(End::Host)?;
+    let mut base = match kept {
+        Some(base) => base,
+        None => Base::start(open).map_err(End::Host)?,
+    };
     let watched = match server::watched(instance, context.proc_root) {
-        Watched::Host => Some(client.pid()),
+        Watched::Host => Some(base.client.pid()),
         Watched::Server(pid) => Some(pid),
         Watched::Remote => None,
         Watched::Unseen(why) => {
@@ -180,23 +199,31 @@ fn measure(
         }
     };
     context.telemetry.follow(watched);
-    let opened = client.open(open, job.load_timeout);
+    let ready = base.ready(instance, id, job.load_timeout, context.proc_root);
     eyes.watch.mark(Phase::Load, start_ns, now_ns());
     if let Some(trace) = context.journal.trace() {
         trace.phase(Phase::Load.name(), start_ns, now_ns()).map_err(End::Journal)?;
     }
-    let result = match opened {
+    let result = match ready {
         Err(e) => Err(End::Host(e)),
-        Ok(opened) => {
-            eyes.add_plugin_rails(&opened.rails);
-            let met = asker.meet(measured.opened.insert(opened), &instance.chat);
+        Ok(ready) => {
+            (measured.kept, measured.adapter_ns) = (!ready.loaded, ready.adapter_ns);
+            eyes.add_plugin_rails(&ready.opened.rails);
+            let met = asker.meet(measured.opened.insert(ready.opened), &instance.chat);
             met.map_err(|failure| End::Host(HostError::Failed(failure)))
-                .and_then(|()| ask(context, eyes, task, &asker, &mut client, measured))
+                .and_then(|()| ask(context, eyes, task, &asker, &mut base.client, measured))
         }
     };
-    measured.rss_peak_mib = watched.and_then(|pid| process::rss_peak_mib(context.proc_root, pid));
+    measured.rss_peak_mib = match watched {
+        Some(pid) if pid == base.client.pid() => base.rss_peak_mib(context.proc_root),
+        watched => watched.and_then(|pid| process::rss_peak_mib(context.proc_root, pid)),
+    };
     result?;
-    client.close().map_err(End::Host)
+    if context.keep && base.can_go_on(context.proc_root) {
+        *context.kept = Some(base);
+        return Ok(());
+    }
+    base.client.close().map_err(End::Host)
 }
 
 /// What a host is to load for `instance`; `title` names its process.
@@ -208,7 +235,14 @@ pub fn open(job: &Job, instance: &Instance, title: &str) -> Open {
         title: title.to_owned(),
         sandbox: job.sandbox,
         power_hz: 0,
+        adapters: job.instances.iter().filter(|i| i.shares_base(instance)).flat_map(adapters).map(|a| a.path).collect(),
     }
+}
+
+/// The LoRA adapters of `instance`, for its host.
+pub fn adapters(instance: &Instance) -> Vec<Adapter> {
+    let adapter = |a: &job::Adapter| Adapter { path: a.path.to_string_lossy().into_owned(), scale: a.scale };
+    instance.lora.iter().flatten().map(adapter).collect()
 }
 
 /// Everything between the load and the end of a host.

@@ -92,7 +92,7 @@ pub fn bandwidth_util(opened: &Opened, speed: Option<f64>, depth: Option<f64>, b
     Some((opened.weights_bytes as f64 + kv) * speed / bandwidth.need()?)
 }
 
-/// Where the answers to a `choice` task come from: log-likelihoods, and whose; or the letter that the model writes,
+/// Where the answers to a `choice` or `cloze` task come from: log-likelihoods, and whose; or the letter that the model writes,
 /// where its backend has none.
 pub fn scored_by(row: &mut CaseRow, opened: &Opened, method: &Method, tally: &Tally) {
     match method {
@@ -100,7 +100,7 @@ pub fn scored_by(row: &mut CaseRow, opened: &Opened, method: &Method, tally: &Ta
             row.set("scored_by", "generation");
             row.set("unextracted", tally.unextracted.to_string());
         }
-        Method::Choice(_) => row.set("scored_by", opened.scored_by.as_str()),
+        Method::Choice(_) | Method::Cloze => row.set("scored_by", opened.scored_by.as_str()),
         _ => {}
     }
 }

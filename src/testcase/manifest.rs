@@ -1,4 +1,4 @@
-//! manifest.json: what was run, on what, and when. It owns the hashes of models and datasets; it must not know
+//! manifest.json: what was run, on what, and when. It owns the hashes of models, adapters and datasets; it must not know
 //! results.
 
 use crate::backend::wire::{Device, Opened};
@@ -24,6 +24,9 @@ pub struct Manifest {
     /// Path → hash and size.
     pub models: BTreeMap<String, FileHash>,
     pub datasets: BTreeMap<String, FileHash>,
+    /// LoRA adapters.
+    #[serde(default)]
+    pub adapters: BTreeMap<String, FileHash>,
     pub board: Board,
     /// Read bandwidth of all cores together, GB/s (10⁹); `null` where it was not measured.
     pub bandwidth_gb_s: Option<f64>,
@@ -103,6 +106,10 @@ impl Manifest {
         for path in job.instances.iter().filter_map(|i| i.model_path.as_deref()) {
             hash_into(&mut models, path)?;
         }
+        let mut adapters = BTreeMap::new();
+        for adapter in job.instances.iter().filter_map(|i| i.lora.as_ref()).flatten() {
+            hash_into(&mut adapters, &adapter.path)?;
+        }
         let mut datasets = BTreeMap::new();
         for task in &job.tasks {
             for path in task.datasets.iter().chain(task.shots.iter().flat_map(|s| &s.from)) {
@@ -120,6 +127,7 @@ impl Manifest {
             job_text: job.text.clone(),
             models,
             datasets,
+            adapters,
             board,
             bandwidth_gb_s: None,
             instances: BTreeMap::new(),

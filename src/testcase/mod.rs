@@ -1,8 +1,9 @@
-//! Test cases: what a job comes to (`plan`), and running it: hosts started, records asked (`ask`, `scenario`),
+//! Test cases: what a job comes to (`plan`), and running it: hosts started (`base`), records asked (`ask`, `scenario`),
 //! timings summed (`timing`, `stats`), the board watched meanwhile (`telemetry`, `watch`), rows and samples written
 //! (`case`, `figures`, `journal`, `trace`), all of it (`run`).
 
 mod ask;
+mod base;
 pub(crate) mod case;
 pub(crate) mod figures;
 mod journal;

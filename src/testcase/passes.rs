@@ -216,7 +216,7 @@ fn note(
         let itl = sample.itl_ms();
         row = SampleRow {
             status: "ok",
-            correct: answer.judgement.language.is_none().then_some(answer.judgement.correct),
+            correct: (!gold.answers.is_empty()).then_some(answer.judgement.correct),
             score: Some(answer.score),
             // A server that counts none has not told how many they are.
             prompt_tokens: Some(sample.prompt_tokens).filter(|n| *n > 0),

@@ -44,7 +44,11 @@ pub fn same(folder: &Path, now: &Manifest) -> Result<Manifest, ResumeError> {
     if then.job_sha256 != now.job_sha256 {
         reasons.push("the job file has changed".to_owned());
     }
-    for (what, then, now) in [("model", &then.models, &now.models), ("dataset", &then.datasets, &now.datasets)] {
+    for (what, then, now) in [
+        ("model", &then.models, &now.models),
+        ("adapter", &then.adapters, &now.adapters),
+        ("dataset", &then.datasets, &now.datasets),
+    ] {
         for (path, hash) in now {
             if then.get(path).is_none_or(|h| h.sha256 != hash.sha256) {
                 reasons.push(format!("the {what} {path} has changed"));

@@ -10,6 +10,7 @@ use super::progress::Progress;
 pub use super::progress::Verbosity;
 use super::resume::{self, ResumeError};
 use super::telemetry::Telemetry;
+use crate::job::CaseRef;
 use crate::results::{CASES, CaseRow, Status};
 use crate::sense::bandwidth::Once;
 use crate::sense::board::Board;
@@ -136,6 +137,7 @@ pub fn run(plan: &Plan, folder: &Path, options: Options) -> Result<Outcome, RunE
     };
     let progress = Progress::new(options.verbosity, plan.total_records(), "records");
     let mut bandwidth = Once::default();
+    let mut kept = None;
     let mut records = 0;
     for (number, &case) in plan.cases.iter().enumerate() {
         if interrupted().is_some() {
@@ -149,6 +151,11 @@ pub fn run(plan: &Plan, folder: &Path, options: Options) -> Result<Outcome, RunE
         }
         let instance = &job.instances[case.instance];
         progress.case(number + 1, plan.cases.len(), &id);
+        let shares = |next: &CaseRef| {
+            next.task == case.task
+                && instance.shares_base(&job.instances[next.instance])
+                && !done.contains(&job.case_id(*next))
+        };
         let mut context = Context {
             job,
             journal: &mut journal,
@@ -159,6 +166,8 @@ pub fn run(plan: &Plan, folder: &Path, options: Options) -> Result<Outcome, RunE
             proc_root: Path::new("/proc"),
             sysroot: &sysroot,
             bandwidth: &mut bandwidth,
+            kept: &mut kept,
+            keep: !job.measure.cold_load && plan.cases.get(number + 1).is_some_and(shares),
         };
         let (row, opened) = case::run(&mut context, &id, instance, &job.tasks[case.task])?;
         if let Some(opened) = opened {

@@ -2,6 +2,7 @@
 //! none; it must not know how an output came about.
 
 use super::choice::Picks;
+use super::cloze;
 use super::dataset::Record;
 use super::extract::Chain;
 use super::metric::{Gold, Judgement, share};
@@ -15,6 +16,7 @@ const USUAL: [&[&str]; 2] = [&["strip_think", "first_option"], &["strip_think", 
 enum Kind {
     Letter,
     Text,
+    LastWord,
     None,
 }
 
@@ -25,7 +27,7 @@ pub struct Judge {
     extract: Option<Chain>,
     usual: [Chain; 2],
     gold: Option<Chain>,
-    /// What is expected: a letter only (`choice`), or also a text.
+    /// What is expected: a letter only (`choice`), or also a text, or a text's own last word.
     kind: Kind,
 }
 
@@ -43,6 +45,7 @@ impl Judge {
                 Method::Choice(_) => Kind::Letter,
                 Method::Generate { .. } => Kind::Text,
                 Method::Perplexity(_) => Kind::None,
+                Method::Cloze => Kind::LastWord,
             },
             scoring: scoring.clone(),
         })
@@ -50,8 +53,9 @@ impl Judge {
 
     /// What is expected of `record`: a letter where it has choices, else its answers.
     pub fn gold(&self, record: &Record) -> Gold {
-        if self.kind == Kind::None {
-            return Gold::default();
+        if matches!(self.kind, Kind::None | Kind::LastWord) {
+            let word = cloze::split(record.question).filter(|_| self.kind == Kind::LastWord);
+            return Gold { answers: word.map(|(_, word)| word.trim().to_owned()).into_iter().collect(), class: None };
         }
         if let Some(class) = record.gold {
             let text = record.choices.get(class).filter(|_| self.kind == Kind::Text).map(str::to_owned);

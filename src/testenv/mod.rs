@@ -3,6 +3,7 @@
 
 pub mod average;
 pub mod choice;
+pub mod cloze;
 pub mod dataset;
 pub mod extract;
 pub mod import;

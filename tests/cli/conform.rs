@@ -46,7 +46,8 @@ fn passes(arguments: &[&str]) -> Vec<String> {
 fn a_sound_plugin_passes_every_check_that_applies() {
     // No sampling and no model in the mock; with 100 µs per token its prompts are long enough to be aborted.
     let skipped = passes(&["--param", "prefill_us=100"]);
-    let expected = ["open-missing-model", "open-malformed-model", "open-truncated-model", "seed", "power"];
+    let expected =
+        ["open-missing-model", "open-malformed-model", "open-truncated-model", "seed", "power", "lora-scale"];
     assert_eq!(skipped, expected);
 }
 
@@ -56,6 +57,16 @@ fn what_a_plugin_does_not_offer_is_skipped() {
     assert!(skipped.contains(&"tokenize-round-trip".to_owned()), "{skipped:?}");
     let skipped = passes(&["--param", "score=false"]);
     assert!(skipped.contains(&"score-events".to_owned()), "{skipped:?}");
+    let skipped = passes(&["--param", "adapters=false"]);
+    assert!(skipped.contains(&"lora-empty".to_owned()), "{skipped:?}");
+}
+
+#[test]
+fn adapters_are_checked_with_one_that_is_given() {
+    let bench = Bench::new();
+    let adapter = bench.write("a.lora", "mock-lora a");
+    let skipped = passes(&["--param", &format!("lora={}", adapter.display())]);
+    assert!(!skipped.iter().any(|id| id.starts_with("lora")), "{skipped:?}");
 }
 
 #[test]

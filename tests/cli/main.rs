@@ -15,6 +15,7 @@ mod ianvs;
 mod import;
 #[cfg(feature = "llama")]
 mod llama;
+mod lora;
 mod methods;
 mod nightly;
 mod offline;
@@ -22,6 +23,7 @@ mod offline;
 mod openai;
 #[cfg(feature = "llama")]
 mod ort;
+mod paradigm;
 mod plugins;
 mod probe;
 mod prompts;

@@ -165,3 +165,64 @@ fn choices_without_own_metrics_ask_nothing_twice() {
     bench.mock_job("warmup = 0", "fault = \"error\", fault_at = 5", CHOICE);
     assert_eq!(bench.run().0, 0);
 }
+
+#[test]
+fn a_last_word_is_right_if_the_model_would_say_it() {
+    // What the model says after a context: of those answers that are a blank and a letter, words can be made.
+    let bench = Bench::new();
+    let contexts: Vec<String> = (0..400).map(|i| format!("the text {i}")).collect();
+    let records: String =
+        contexts.iter().map(|c| format!("{}\n", serde_json::json!({ "question": c, "answer": "x" }))).collect();
+    bench.write("gen.jsonl", records);
+    let generate = "[[task]]\nname = \"gen\"\ndataset = \"gen.jsonl\"\nmethod = \"generate\"\nmax_tokens = 2\n\
+                    stop = [\"~\"]\nprompt = { question = \"{{ question }}\" }\n";
+    bench.mock_job("warmup = 0", "", generate);
+    let (code, stderr) = bench.run();
+    assert_eq!(code, 0, "{stderr}");
+    let said = |p: &serde_json::Value| p["output"].as_str().or(p["prediction"].as_str()).unwrap_or_default().to_owned();
+    let outputs: Vec<String> = bench.predictions().iter().map(said).collect();
+    let is_word = |o: &&(&String, &String)| matches!(o.1.as_bytes(), [b' ', b'a'..=b'z']);
+    let words: Vec<(&String, &String)> = contexts.iter().zip(&outputs).filter(|o| is_word(&o)).collect();
+    assert!(words.len() >= 4, "{} of {outputs:?}", words.len());
+
+    let mut texts = String::new();
+    for (i, (context, word)) in words.iter().enumerate() {
+        // Each fourth has another last word than the model would say.
+        let other = if word.ends_with('q') { " x" } else { " q" };
+        let text = format!("{context}{}", if i % 4 == 0 { other } else { word.as_str() });
+        writeln!(texts, "{}", serde_json::json!({ "text": text })).unwrap();
+    }
+    bench.write("lm.jsonl", texts);
+    bench.mock_job("warmup = 0", "", &PERPLEXITY.replace("perplexity", "cloze"));
+    std::fs::remove_dir_all(bench.path().join("out")).unwrap();
+    let (code, stderr) = bench.run();
+    assert_eq!(code, 0, "{stderr}");
+    let (row, predictions) = (bench.case("mock/lm"), bench.predictions());
+    let wrong = words.len().div_ceil(4);
+    let right: Vec<bool> = predictions.iter().map(|p| p["correct"].as_bool().unwrap()).collect();
+    assert_eq!(right, (0..words.len()).map(|i| i % 4 != 0).collect::<Vec<_>>());
+    assert_eq!(row.get("acc"), format!("{:.4}", (words.len() - wrong) as f64 / words.len() as f64));
+    let loss = -predictions.iter().map(|p| p["logprob"].as_f64().unwrap()).sum::<f64>() / words.len() as f64;
+    assert!((row.number("target_perplexity").unwrap() - loss.exp()).abs() < 1e-3 * loss.exp());
+    assert_eq!((row.get("scored_by"), row.get("paradigm"), row.get("perplexity")), ("logits", "self-supervised", ""));
+    assert_ne!(row.get("target_perplexity_lo"), "");
+}
+
+#[test]
+fn a_text_of_one_word_and_a_backend_without_scores_have_no_last_word() {
+    let cloze = PERPLEXITY.replace("perplexity", "cloze");
+    let bench = Bench::new();
+    bench.write("lm.jsonl", "{\"text\":\"two words\"}\n{\"text\":\"one\"}\n");
+    bench.mock_job("", "score = [true, false]", &cloze);
+    assert_eq!(bench.run().0, 1);
+    let (row, without) = (bench.case("mock.1/lm"), bench.case("mock.2/lm"));
+    assert_eq!((row.get("status"), row.get("n"), row.get("n_failed")), ("ok", "2", "1"));
+    assert!(row.get("reason").contains("no word before its last one"), "{}", row.get("reason"));
+    assert_eq!(without.get("status"), "unsupported");
+    bench.mock_job("", "", &format!("{cloze}metrics = [\"exact_match\"]\nshots = {{ n = 1, from = \"lm.jsonl\" }}\n"));
+    let out = bench.edgebench(&["check", "job.toml"]).output().unwrap();
+    let stderr = String::from_utf8(out.stderr).unwrap();
+    assert_eq!(out.status.code(), Some(2));
+    assert!(stderr.contains("exact_match is not measured by method = \"cloze\""), "{stderr}");
+    assert!(stderr.contains("this key belongs to method = \"choice\" or \"generate\""), "{stderr}");
+}

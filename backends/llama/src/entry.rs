@@ -77,6 +77,12 @@ impl Backend for Session {
         scoring::score(self, requests, sink)
     }
 
+    const ADAPTS: bool = true;
+
+    fn adapt(&mut self, adapters: &[(&Path, f32)]) -> Result<(), Failure> {
+        Session::adapt(self, adapters)
+    }
+
     fn reset(&mut self) -> Result<(), Failure> {
         self.forget();
         Ok(())

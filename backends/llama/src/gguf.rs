@@ -30,6 +30,8 @@ const MAX_TENSOR_NAME: u64 = 64;
 pub struct Gguf {
     /// `llama`, `qwen2`, …
     pub architecture: String,
+    /// `model`, `adapter`, …, or empty.
+    pub kind: String,
     /// The model's own name for itself, or empty.
     pub name: String,
     /// `Q4_K_M`, `F16`, …: of `general.file_type`, or else the type that takes the most bytes.
@@ -95,6 +97,7 @@ impl Gguf {
             _ => String::new(),
         };
         model.architecture = text("general.architecture");
+        model.kind = text("general.type");
         model.name = text("general.name");
         model.chat_template = text("tokenizer.chat_template");
         if let Some(Value::Integer(n)) = values.get("split.count") {
@@ -108,6 +111,11 @@ impl Gguf {
         .unwrap_or(largest_type);
         model.read_shape(&values);
         Ok(model)
+    }
+
+    /// Is it an adapter for a model rather than one?
+    pub fn is_adapter(&self) -> bool {
+        self.kind == "adapter"
     }
 
     /// Adds the tensors of another file of the same model.

@@ -18,16 +18,34 @@ pub fn inspect(path: &Path) -> Result<Gguf, Failure> {
         return Err(Failure::model("no model is given: set `model` to the path of a .gguf file"));
     }
     let mut header = read_file(path)?;
+    if header.is_adapter() {
+        return Err(about(path, "is a LoRA adapter, not a model: name it in `lora`, and its base as `model`"));
+    }
     if header.architecture.is_empty() {
-        return Err(about(
-            path,
-            "the file has no general.architecture: it is not a model (a LoRA adapter or a split?)",
-        ));
+        return Err(about(path, "the file has no general.architecture: it is not a model (a split?)"));
     }
     for other in other_files(path, header.n_files)? {
         header.add_tensors(&read_file(&other)?);
     }
     Ok(header)
+}
+
+/// Looks at an adapter for a model of this architecture.
+///
+/// # Errors
+/// What is wrong with it: missing, not a GGUF, truncated, damaged, no LoRA adapter, or one for another architecture.
+pub fn inspect_adapter(path: &Path, architecture: &str) -> Result<(), String> {
+    let file = File::open(path).map_err(|e| e.to_string())?;
+    let header = Gguf::read(file)?;
+    if !header.is_adapter() {
+        return Err(
+            "it is no adapter (general.type is not `adapter`): convert one with convert_lora_to_gguf.py".to_owned()
+        );
+    }
+    if header.architecture != architecture {
+        return Err(format!("it is for the architecture `{}`, this model is `{architecture}`", header.architecture));
+    }
+    Ok(())
 }
 
 /// Refuses a model that needs more than is free, unless the user insists.

@@ -2,6 +2,7 @@
 //! It owns every pointer that llama.cpp hands out; `generate` and `score` only ask it to evaluate.
 //! It must not know requests, events or the C boundary.
 
+mod lora;
 mod raw;
 mod sequences;
 
@@ -21,7 +22,7 @@ use edgebench_plugin::entry::Log;
 use edgebench_plugin::request::Prefix;
 use llama_cpp_sys_2 as sys;
 pub use raw::Model;
-use raw::{Batch, Context};
+use raw::{Adapter, Batch, Context};
 use std::ffi::{CString, c_void};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -53,6 +54,8 @@ pub struct Session {
     // Fields are dropped in this order: what is used goes after what uses it.
     batch: Batch,
     context: Context,
+    /// Those that the context uses, with their scales.
+    adapters: Vec<(Adapter, f32)>,
     model: Model,
     log: Subscription,
     abort: Arc<AtomicBool>,
@@ -121,6 +124,7 @@ impl Session {
             width,
             candidates: Vec::new(),
             context,
+            adapters: Vec::new(),
             model,
             log,
             abort,

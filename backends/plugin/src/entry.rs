@@ -4,7 +4,7 @@
 
 use crate::failure::Failure;
 use crate::ffi::{guard, read_sized, slice, write_sized};
-use crate::request::{Generate, Score, ScoreText, to_generate, to_score, to_score_text};
+use crate::request::{Generate, Score, ScoreText, to_generate, to_lora, to_score, to_score_text};
 use crate::sink::Sink;
 use edgebench_abi::*;
 use std::cell::UnsafeCell;
@@ -75,6 +75,17 @@ pub trait Backend: Sized + 'static {
     /// # Errors
     /// If a new sequence cannot be made.
     fn reset(&mut self) -> Result<(), Failure>;
+
+    /// Is `eb.lora/1` offered?
+    const ADAPTS: bool = false;
+
+    /// For `eb.lora/1`: these adapters, each with its scale, and no others; all sequences are forgotten.
+    ///
+    /// # Errors
+    /// Those of the header; nothing has changed then.
+    fn adapt(&mut self, _adapters: &[(&Path, f32)]) -> Result<(), Failure> {
+        Err(Failure::unsupported("this backend takes no LoRA adapters"))
+    }
 
     /// For `eb.device/1`, which is offered if there is a first one. `struct_size` is not used.
     fn device(_index: u32) -> Option<EbDevice> {
@@ -158,6 +169,8 @@ pub trait Tables: Backend {
         &EbScoreV1 { struct_size: size_of::<EbScoreV1>() as u32, reserved: 0, score: Some(score::<Self>) };
     const SCORE_TEXT: &'static EbScoreTextV1 =
         &EbScoreTextV1 { struct_size: size_of::<EbScoreTextV1>() as u32, reserved: 0, score: Some(score_text::<Self>) };
+    const LORA: &'static EbLoraV1 =
+        &EbLoraV1 { struct_size: size_of::<EbLoraV1>() as u32, reserved: 0, set: Some(set_lora::<Self>) };
     const DEVICE: &'static EbDeviceV1 =
         &EbDeviceV1 { struct_size: size_of::<EbDeviceV1>() as u32, reserved: 0, get: Some(device::<Self>) };
 }
@@ -417,6 +430,21 @@ unsafe extern "C" fn score_text<B: Backend>(
     unsafe { with(handle, error, body) }
 }
 
+unsafe extern "C" fn set_lora<B: Backend>(
+    handle: *mut EbSession,
+    adapters: *const *const EbLora,
+    n: usize,
+    error: *mut EbError,
+) -> EbStatus {
+    let body = |session: &mut B| {
+        // SAFETY: the header's rules for arrays of structs.
+        let all = unsafe { to_lora(adapters, n) }?;
+        session.adapt(&all)
+    };
+    // SAFETY: the header's rules for sessions and for `error`.
+    unsafe { with(handle, error, body) }
+}
+
 unsafe extern "C" fn reset<B: Backend>(handle: *mut EbSession, error: *mut EbError) -> EbStatus {
     // SAFETY: the header's rules for sessions and for `error`.
     unsafe { with(handle, error, B::reset) }
@@ -451,6 +479,8 @@ unsafe extern "C" fn get_extension<B: Backend>(name: EbStr) -> *const c_void {
         std::ptr::from_ref(B::SCORE).cast()
     } else if name == EB_EXT_SCORE_TEXT.as_bytes() && B::SCORES == Scores::Text {
         std::ptr::from_ref(B::SCORE_TEXT).cast()
+    } else if name == EB_EXT_LORA.as_bytes() && B::ADAPTS {
+        std::ptr::from_ref(B::LORA).cast()
     } else if name == EB_EXT_DEVICE.as_bytes() && B::device(0).is_some() {
         std::ptr::from_ref(B::DEVICE).cast()
     } else {

@@ -5,6 +5,9 @@
 use crate::failure::Failure;
 use crate::ffi::{read_sized, slice};
 use edgebench_abi::*;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::ptr::null;
 
 /// A prompt, as given.
@@ -283,6 +286,31 @@ pub(crate) unsafe fn to_score_text<'a>(
         all.push((request.id, ScoreText { context: unsafe { request.context.bytes() }, continuations, parse }));
     }
     Ok(all)
+}
+
+/// For set() of `eb.lora/1`: files and scales.
+///
+/// # Errors
+/// As [`to_generate`], but there may be none; a scale that is not finite.
+///
+/// # Safety
+/// As [`to_generate`].
+pub(crate) unsafe fn to_lora<'a>(adapters: *const *const EbLora, n: usize) -> Result<Vec<(&'a Path, f32)>, Failure> {
+    if n == 0 {
+        return Ok(Vec::new());
+    }
+    // SAFETY: the array is borrowed for this call.
+    let pointers = unsafe { some_requests(adapters, n) }?;
+    let one = |&adapter: &*const EbLora| {
+        // SAFETY: not NULL, and the struct says how large it is.
+        let adapter = unsafe { read_sized(adapter, EbLora { struct_size: 0, scale: 1.0, path: EbStr::EMPTY }) };
+        if !adapter.scale.is_finite() {
+            return Err(Failure::invalid(format!("an adapter's scale is {}: give a number", adapter.scale)));
+        }
+        // SAFETY: borrowed for this call.
+        Ok((Path::new(OsStr::from_bytes(unsafe { adapter.path.bytes() })), adapter.scale))
+    };
+    pointers.iter().map(one).collect()
 }
 
 /// The `n` >= 1 pointers of a call, none of them NULL.

@@ -93,6 +93,8 @@ pub struct Bench {
     /// Absolute path, or empty.
     pub model: String,
     pub params: Vec<(String, String)>,
+    /// A LoRA adapter, for `eb.lora/1`: the parameter `lora`, which is none of open().
+    pub adapter: Option<String>,
 }
 
 impl Bench {
@@ -141,13 +143,22 @@ pub fn main() -> ExitCode {
 }
 
 fn run(check: fn(&Bench) -> Checked, backend: &str, model: &str, params: Vec<(String, String)>) -> Checked {
-    let title = "conform".to_owned();
-    let open = Open { backend: backend.to_owned(), model: model.to_owned(), params, title, sandbox: true, power_hz: 0 };
+    let (adapter, params): (Vec<_>, Vec<_>) = params.into_iter().partition(|(key, _)| key == "lora");
+    let adapter = adapter.into_iter().next().map(|(_, path)| path);
+    let open = Open {
+        backend: backend.to_owned(),
+        model: model.to_owned(),
+        params,
+        title: "conform".to_owned(),
+        sandbox: true,
+        power_hz: 0,
+        adapters: adapter.iter().cloned().collect(),
+    };
     sandbox::enter(&open);
     step("loading the library");
     let plugin = Plugin::load(backend).map_err(|message| Outcome::failed(message, ""))?;
     report(&Line::Plugin(plugin.title()));
-    check(&Bench { plugin, model: open.model, params: open.params })
+    check(&Bench { plugin, model: open.model, params: open.params, adapter })
 }
 
 /// Descriptor 0 is the pipe to the parent when the process starts. It moves to a high number, out of the way of

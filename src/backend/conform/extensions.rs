@@ -1,4 +1,4 @@
-//! Checks of the extensions `eb.device/1` and `eb.power/1`, where they are offered. It must not know `eb.score/1`.
+//! Checks of the extensions `eb.device/1` and `eb.power/1`, where they are offered. It must not know other extensions.
 
 use super::calls::PROMPTS;
 use super::child::Bench;
@@ -30,7 +30,7 @@ pub(super) const CHECKS: &[Check] = &[
 ];
 
 /// The table of an extension, if it is offered and at least as large as `T`.
-fn table<T>(plugin: &Plugin, name: &str) -> Result<&'static T, Outcome> {
+pub(super) fn table<T>(plugin: &Plugin, name: &str) -> Result<&'static T, Outcome> {
     let table = plugin.extension(name.as_bytes())?;
     if table.is_null() {
         return Err(Outcome::skipped(format!("{name} is not offered")));

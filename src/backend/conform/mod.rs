@@ -10,6 +10,7 @@ mod collect;
 mod extensions;
 mod input;
 mod lifecycle;
+mod lora;
 mod raw;
 mod resources;
 mod score;
@@ -108,6 +109,7 @@ pub fn checks() -> impl Iterator<Item = &'static Check> {
         abort::CHECKS,
         score::CHECKS,
         extensions::CHECKS,
+        lora::CHECKS,
         resources::CHECKS,
     ]
     .into_iter()

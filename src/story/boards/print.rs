@@ -9,6 +9,9 @@ const BEFORE: &[&str] = &["object", "backend", "model", "params"];
 const BEHIND: &[&str] =
     &["ttft_ms_p50", "prefill_tok_s", "decode_tok_s", "records_s", "rss_peak_mib", "energy_j_per_token"];
 
+/// Shown, too, when it is not the same for all places.
+const PARADIGM: &str = "paradigm";
+
 /// How leaderboards are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
@@ -34,7 +37,10 @@ impl Format {
 /// All boards as text, without a newline at its end. `chosen` are columns of cases.csv; none: the usual ones.
 pub fn print(boards: &[Board], chosen: &[String], format: Format) -> String {
     let figures: Vec<&str> = match chosen {
-        [] => BEFORE.iter().copied().filter(|c| has(boards, c)).chain(usual_columns(boards)).collect(),
+        [] => {
+            let paradigm = several_paradigms(boards).then_some(PARADIGM);
+            BEFORE.iter().copied().filter(|c| has(boards, c)).chain(paradigm).chain(usual_columns(boards)).collect()
+        }
         chosen => chosen.iter().map(String::as_str).collect(),
     };
     let mixed = boards.iter().flat_map(|b| &b.places).any(|p| !p.board.is_empty());
@@ -48,6 +54,13 @@ pub fn print(boards: &[Board], chosen: &[String], format: Format) -> String {
         Format::Json => json(boards, &columns),
         Format::Ianvs => ianvs::selected(boards, chosen),
     }
+}
+
+/// Are there places of several kinds of learning?
+pub(in crate::story) fn several_paradigms(boards: &[Board]) -> bool {
+    let mut all = boards.iter().flat_map(|b| &b.places).map(|p| value(p, PARADIGM));
+    let first = all.next();
+    all.any(|p| Some(p) != first)
 }
 
 /// Columns of figures that some place has, of those that are shown when none are chosen.
@@ -73,6 +86,7 @@ pub(in crate::story) fn value(ranked: &Ranked, column: &str) -> String {
             .to_owned(),
         "run" => ranked.run.clone(),
         "board" => ranked.board.clone(),
+        "paradigm" => place.texts(column),
         _ => match place.number(column) {
             Some(number) if number.abs() < 10.0 => format!("{number:.4}"),
             Some(number) => format!("{number:.2}"),

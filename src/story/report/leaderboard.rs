@@ -3,7 +3,7 @@
 use super::language::Text;
 use super::numbers::{figure, interval, percent};
 use crate::job::Metric;
-use crate::story::boards::{Board, interval as interval_of, usual_columns, value};
+use crate::story::boards::{Board, interval as interval_of, several_paradigms, usual_columns, value};
 use crate::story::names::labels;
 use crate::story::rank::Place;
 use serde::Serialize;
@@ -32,6 +32,8 @@ pub struct Row {
     pub evidence: String,
     /// `2 of 7`, where cases failed.
     pub failed: String,
+    /// Shown in words; empty where all places have the same.
+    pub paradigm: String,
     pub cells: Vec<Cell>,
 }
 
@@ -58,6 +60,7 @@ pub fn names(board: &Board) -> Vec<String> {
 pub fn table(board: &Board, names: &[String], text: &Text) -> Table {
     let columns: Vec<&str> = usual_columns(std::slice::from_ref(board));
     let columns: Vec<&str> = columns.into_iter().chain(extra(board)).collect();
+    let several = several_paradigms(std::slice::from_ref(board));
     let best: Vec<Option<f64>> = columns.iter().map(|c| best(board, c)).collect();
     let row = |(place, name): (&crate::story::boards::Ranked, &String)| {
         let p = &place.place;
@@ -76,6 +79,7 @@ pub fn table(board: &Board, names: &[String], text: &Text) -> Table {
             valid: value(place, "valid"),
             evidence: evidence.join("; "),
             failed,
+            paradigm: if several { paradigms(p, text) } else { String::new() },
             cells: columns.iter().zip(&best).map(|(c, best)| cell(p, c, *best)).collect(),
         }
     };
@@ -84,6 +88,14 @@ pub fn table(board: &Board, names: &[String], text: &Text) -> Table {
         head: columns.iter().map(|c| text.column_parts(c)).collect(),
         rows: board.places.iter().zip(names).map(row).collect(),
     }
+}
+
+/// `Pretrained, self-supervised`, as its cases are.
+fn paradigms(place: &Place, text: &Text) -> String {
+    let words = place.texts("paradigm");
+    let words: Vec<String> =
+        words.split(", ").filter(|w| !w.is_empty()).map(|w| text.word(&format!("paradigm.{w}"))).collect();
+    words.join(", ")
 }
 
 /// What a report has room for beyond the usual columns.
@@ -106,13 +118,13 @@ fn cell(place: &Place, column: &str, best: Option<f64>) -> Cell {
 }
 
 /// Is it written in percent?
-fn is_share(column: &str) -> bool {
+pub fn is_share(column: &str) -> bool {
     Metric::ALL.iter().any(|(name, metric)| *name == column && metric.is_share())
 }
 
 /// Is less of it better?
 pub fn less_is_better(column: &str) -> bool {
-    let language = Metric::LANGUAGE.iter().any(|m| m.name() == column);
+    let language = Metric::ALL.iter().any(|(name, m)| *name == column && m.is_of_texts());
     language || column == "ece" || column.contains("_ms") || column.contains("_mib") || column.starts_with("energy")
 }
 

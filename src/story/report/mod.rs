@@ -12,6 +12,7 @@ mod latency;
 mod leaderboard;
 mod numbers;
 mod page;
+mod paradigm;
 mod prompts;
 mod slowest;
 mod summary;
@@ -46,6 +47,7 @@ const DRAWN: usize = 100;
 #[derive(Serialize)]
 struct Section {
     table: leaderboard::Table,
+    paradigms: Vec<paradigm::Line>,
     advice: summary::Advice,
     tradeoff: Vec<String>,
     matrix: Option<accuracy::Matrix>,
@@ -180,6 +182,7 @@ impl<'a> Builder<'a> {
             cases.iter().map(|c| c.name.as_str()).zip(rows.map(|(_, _, row)| row)).collect();
         Section {
             table: leaderboard::table(board, &names, self.text),
+            paradigms: paradigm::lines(board, &names, self.text),
             advice: summary::advice(board, &names, self.text),
             tradeoff: tradeoff::charts(board, &names, self.text),
             matrix: accuracy::matrix(&instances),

@@ -26,7 +26,7 @@ impl Family {
             Metric::BleuZh => Family::Bleu(Tokenizer::Chinese),
             Metric::Chrf => Family::Chrf,
             Metric::Ece => Family::Calibration,
-            language if Metric::LANGUAGE.contains(&language) => Family::Language,
+            language if language.is_of_texts() => Family::Language,
             classes if classes.needs_classes() => Family::Classes,
             mean => Family::Mean(mean),
         }

@@ -31,7 +31,8 @@ pub fn value(metric: Metric, sums: &[f64]) -> Option<f64> {
     let nats_per = |units: f64| (tokens > 0.0 && units > 0.0).then(|| -logprob / units);
     match metric {
         Metric::Perplexity => nats_per(tokens).map(f64::exp),
-        Metric::WordPerplexity => nats_per(words).map(f64::exp),
+        // Of a last word nothing else is scored.
+        Metric::WordPerplexity | Metric::TargetPerplexity => nats_per(words).map(f64::exp),
         Metric::BytePerplexity => nats_per(bytes).map(f64::exp),
         Metric::BitsPerByte => nats_per(bytes).map(|nats| nats / LN_2),
         _ => None,

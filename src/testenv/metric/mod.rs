@@ -54,7 +54,7 @@ pub struct Judgement {
     pub mutual_info: bool,
     /// Log-likelihood of each option (`choice`).
     pub scores: Option<Vec<f64>>,
-    /// What was scored of a text (`perplexity`): nothing is right or wrong then.
+    /// What was scored of a text (`perplexity`: nothing is right or wrong then), or of its last word (`cloze`).
     pub language: Option<Language>,
 }
 

@@ -278,3 +278,24 @@ fn rails_are_read_alone_and_while_the_model_runs() {
     let check = row(&bench, "power", "./mutant.so", &[slow, &format!("power={rail}")]);
     assert!(check["message"].as_str().unwrap().contains("never wait for generate() to end"), "{check:#}");
 }
+
+#[test]
+fn adapters_that_stay_or_act_at_scale_0_are_noticed() {
+    let bench = Bench::new();
+    let adapter = format!("lora={}", bench.write("a.lora", "mock-lora a").display());
+    for (id, old, new) in [
+        ("lora-empty", "uint64_t seed = m->own_seed;", "uint64_t seed = m->own_seed + (n == 0);"),
+        (
+            "lora-empty",
+            "if (!hash) return eb_fail(error, EB_ERR_MODEL,",
+            "if (!hash) return eb_fail(error, EB_ERR_INVALID,",
+        ),
+        ("lora-empty", "if (!hash) return eb_fail(", "if (!hash) m->seed++; if (!hash) return eb_fail("),
+        ("lora-scale", "if (adapters[i]->scale != 0) seed", "seed"),
+        ("lora-scale", "uint64_t seed = m->own_seed;", "uint64_t seed = m->seed;"),
+        ("lora-scale", "if (!isfinite(adapters[i]->scale))", "if (0)"),
+    ] {
+        let check = ask(id, old, new, &[&adapter]);
+        assert_eq!(check["status"], "failed", "{id} does not notice `{new}`: {check:#}");
+    }
+}

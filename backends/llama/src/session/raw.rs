@@ -1,4 +1,4 @@
-//! Owners of llama.cpp's pointers: a model, a context with its threads, a batch. Each frees what it made.
+//! Owners of llama.cpp's pointers: a model, an adapter, a context with its threads, a batch. Each frees what it made.
 //! Thin: one method per call of llama.cpp, no policy.
 //! It must not know options, files or failures.
 
@@ -73,6 +73,24 @@ impl Drop for Model {
     fn drop(&mut self) {
         // SAFETY: made by llama.cpp, freed once; the context that used it is gone (order of Session's fields).
         unsafe { sys::llama_model_free(self.as_ptr()) };
+    }
+}
+
+/// A LoRA adapter of a model.
+pub struct Adapter(NonNull<sys::llama_adapter_lora>);
+
+impl Adapter {
+    /// `None`: llama.cpp has logged why.
+    pub fn load(model: &Model, path: &CStr) -> Option<Adapter> {
+        // SAFETY: the model is alive, the path NUL-terminated.
+        NonNull::new(unsafe { sys::llama_adapter_lora_init(model.as_ptr(), path.as_ptr()) }).map(Adapter)
+    }
+}
+
+impl Drop for Adapter {
+    fn drop(&mut self) {
+        // SAFETY: made by llama.cpp, freed once, before its model (order of Session's fields); no context evaluates now.
+        unsafe { sys::llama_adapter_lora_free(self.0.as_ptr()) };
     }
 }
 
@@ -160,6 +178,16 @@ impl Context {
     pub fn share(&mut self, from: i32, to: i32, n: i32) {
         // SAFETY: as in `clear`.
         unsafe { sys::llama_memory_seq_cp(sys::llama_get_memory(self.as_ptr()), from, to, 0, n) };
+    }
+
+    /// Has these adapters, and no others, take part in what is evaluated. They must live until others are set, or this is
+    /// dropped.
+    pub fn adapt(&mut self, adapters: &[(Adapter, f32)]) {
+        let (mut pointers, mut scales): (Vec<_>, Vec<_>) = adapters.iter().map(|(a, s)| (a.0.as_ptr(), *s)).unzip();
+        // SAFETY: context and adapters are alive; both arrays have that length, and are only read during the call.
+        unsafe {
+            sys::llama_set_adapters_lora(self.as_ptr(), pointers.as_mut_ptr(), pointers.len(), scales.as_mut_ptr())
+        };
     }
 
     /// llama_decode's own code: 0 is success.
