@@ -16,7 +16,7 @@ pub struct Conform {
     /// model to open; most plugins need one
     #[argh(option)]
     model: Option<PathBuf>,
-    /// a parameter for open(), as key=value; may be repeated
+    /// a parameter for open(), as key=value; lora=FILE: an adapter for eb.lora/1; may be repeated
     #[argh(option, arg_name = "key=value")]
     param: Vec<String>,
     /// only the checks whose id has PAT in it; with * a pattern for the whole id

@@ -123,3 +123,34 @@ fn a_run_with_another_adapter_under_the_same_name_is_not_resumed() {
     assert_eq!(out.status.code(), Some(2), "{}", String::from_utf8_lossy(&out.stderr));
     assert!(String::from_utf8_lossy(&out.stderr).contains("the adapter"), "{}", String::from_utf8_lossy(&out.stderr));
 }
+
+/// The demo's own job, and a task beside those in it.
+#[cfg(feature = "llama")]
+#[test]
+fn the_demos_adapter_brings_what_its_readme_says_and_a_last_word_is_said() {
+    let demo = crate::common::root().join("datasets/demo");
+    let bench = Bench::new();
+    let mut job = std::fs::read_to_string(demo.join("lora.toml")).unwrap();
+    for key in ["dataset = \"", "model = \"", "path = \"", "    \"demo-lora-"] {
+        let (before, after) = key.split_once('"').unwrap();
+        job = job.replace(key, &format!("{before}\"{}/{after}", demo.display()));
+    }
+    let heldout = demo.join("heldout.jsonl");
+    let heldout = heldout.display();
+    let cloze = format!("[[task]]\nname = \"last\"\ndataset = \"{heldout}\"\nmethod = \"cloze\"\n");
+    bench.write("job.toml", job + &cloze);
+    let (code, stderr) = bench.run();
+    assert_eq!(code, 0, "{stderr}");
+    let interval = |case: &str| {
+        let row = bench.case(case);
+        (row.number("acc_lo").unwrap(), row.number("acc_hi").unwrap())
+    };
+    let (none, half, whole) = (interval("demo.1/smallest"), interval("demo.2/smallest"), interval("demo.3/smallest"));
+    assert!(half.0 > none.1 && whole.0 > none.1, "{none:?} {half:?} {whole:?}");
+    assert!(whole.0 > 0.9, "{whole:?}");
+    let perplexity = |case: &str| bench.case(case).number("perplexity").unwrap();
+    assert!(perplexity("demo.1/heldout") < perplexity("demo.3/heldout"), "it was not trained on these");
+    let loaded = bench.cases().iter().filter(|c| !c.get("load_ms").is_empty()).count();
+    assert_eq!(loaded, 5, "once a task");
+    assert!(interval("demo.1/last").0 > 0.5, "the answers that these texts end with: {:?}", interval("demo.1/last"));
+}

@@ -18,6 +18,11 @@ pub fn model() -> PathBuf {
     }
 }
 
+/// The adapter that was trained on it.
+pub fn adapter() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../datasets/demo/demo-lora-smallest.gguf")
+}
+
 pub fn table() -> &'static EbBackend {
     edgebench_llama::table()
 }

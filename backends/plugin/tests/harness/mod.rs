@@ -176,6 +176,21 @@ impl Session {
         }
     }
 
+    /// Has these adapters, each with its scale, act from now on, through `eb.lora/1`.
+    pub fn adapt(&self, adapters: &[(&Path, f32)]) -> Result<(), Error> {
+        let table = unsafe { self.table.get_extension.unwrap()(EbStr::new(EB_EXT_LORA)) };
+        let set = unsafe { table.cast::<EbLoraV1>().as_ref() }.expect("eb.lora/1 is offered").set.unwrap();
+        let one = |&(path, scale): &(&Path, f32)| EbLora {
+            struct_size: size_of::<EbLora>() as u32,
+            scale,
+            path: EbStr::from_bytes(path.as_os_str().as_encoded_bytes()),
+        };
+        let structs: Vec<EbLora> = adapters.iter().map(one).collect();
+        let pointers: Vec<*const EbLora> = structs.iter().map(std::ptr::from_ref).collect();
+        let mut error = EbError::new();
+        check(unsafe { set(self.raw, pointers.as_ptr(), pointers.len(), &mut error) }, &error)
+    }
+
     /// Runs requests; `on_event` returns true to end the request.
     pub fn generate_with(&self, requests: &[Request], on_event: &mut dyn FnMut(&Event) -> bool) -> Outcome {
         let stops: Vec<Vec<EbStr>> =
