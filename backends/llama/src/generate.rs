@@ -1,10 +1,10 @@
 //! Continues prompts, one after another, each from an empty sequence. (`together` has several at once.)
-//! It owns the decode loop: sample, send, check for an end, evaluate; nothing is allocated per token.
+//! It owns the decode loop: sample, send, check for an end, go on; nothing is allocated per token.
 //! It must not know how llama.cpp is called, nor the clock of the host.
 
 use crate::failure::Failure;
 use crate::sampler::{Sampler, resolve};
-use crate::session::{Logits, Session};
+use crate::session::Session;
 use crate::together;
 use edgebench_abi::{EB_EVENT_TOKEN, EB_FINISH_EOS, EB_FINISH_LENGTH, EB_FINISH_SINK, EB_FINISH_STOP, EbEvent, EbStr};
 use edgebench_plugin::request::{Generate, Prompt};
@@ -22,7 +22,9 @@ pub fn generate(session: &mut Session, requests: &[(u64, Generate)], sink: &Sink
     }
     session.clear_abort();
     let mut piece = Vec::new();
-    run_all(sink, requests, |id, request| continue_one(session, id, request, sink, &mut piece))
+    let result = run_all(sink, requests, |id, request| continue_one(session, id, request, sink, &mut piece));
+    session.say_guesses();
+    result
 }
 
 fn continue_one(
@@ -57,8 +59,9 @@ fn continue_one(
     let mut event = EbEvent::new(EB_EVENT_TOKEN, id);
     let start = Instant::now();
     let mut position = prompt.len();
+    let mut row = -1;
     let finish = loop {
-        let (logits, scratch) = session.logits_and_candidates(-1)?;
+        let (logits, scratch) = session.logits_and_candidates(row)?;
         let token = sampler.pick(logits, scratch)?;
         if !request.ignore_eos && session.tokenizer.ends(token) {
             break EB_FINISH_EOS;
@@ -73,10 +76,11 @@ fn continue_one(
         if enough {
             break EB_FINISH_SINK;
         }
-        if position + 1 - prompt.len() == limit {
+        let left = prompt.len() + limit - (position + 1);
+        if left == 0 {
             break EB_FINISH_LENGTH;
         }
-        session.evaluate(&[token], position, Logits::Last)?;
+        row = session.go_on(token, position, left)?;
         position += 1;
     };
     Ok(Done { finish, prefill, decode: start.elapsed() })

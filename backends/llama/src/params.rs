@@ -4,6 +4,7 @@
 
 use crate::failure::Failure;
 use edgebench_plugin::cpu::parse_list;
+use std::path::PathBuf;
 
 /// A documented parameter.
 pub struct Key {
@@ -59,6 +60,14 @@ pub const KEYS: &[Key] = &[
     key("n_gpu_layers", "0", "-1 to 10000", "layers to offload, -1: all; needs a GPU build of llama.cpp"),
     key("type_k", "f16", CACHE_TYPES, "data type of the K cache"),
     key("type_v", "f16", CACHE_TYPES, "data type of the V cache; a quantised one needs flash_attn"),
+    key(
+        "draft",
+        "none",
+        "none or the path of a .gguf file",
+        "a smaller model with the same tokens, which guesses ahead",
+    ),
+    key("draft_max", "16", "1 to 64", "tokens that it guesses at a time"),
+    key("draft_p_min", "0.75", "0 to 1", "a guess that it finds less likely than this is the last one"),
     key("temperature", "0", "0 to 100", "for requests that leave theirs at 0; 0: greedy"),
     key("top_p", "1", "above 0, up to 1", "nucleus for requests that leave temperature at 0; 1: off"),
     key("top_k", "0", "0 to 1000000", "candidates for requests that leave temperature at 0; 0: off"),
@@ -139,6 +148,10 @@ pub struct Options {
     pub n_gpu_layers: i32,
     pub type_k: CacheType,
     pub type_v: CacheType,
+    /// A model that guesses for this one.
+    pub draft: Option<PathBuf>,
+    pub draft_max: u32,
+    pub draft_p_min: f32,
     pub temperature: f32,
     pub top_p: f32,
     pub top_k: i32,
@@ -162,6 +175,9 @@ impl Default for Options {
             n_gpu_layers: 0,
             type_k: CacheType::F16,
             type_v: CacheType::F16,
+            draft: None,
+            draft_max: 16,
+            draft_p_min: 0.75,
             temperature: 0.0,
             top_p: 1.0,
             top_k: 0,
@@ -203,6 +219,9 @@ impl Options {
                 "n_gpu_layers" => options.n_gpu_layers = number(value, -1, 10_000).ok_or_else(bad)?,
                 "type_k" => options.type_k = cache_type(value).ok_or_else(bad)?,
                 "type_v" => options.type_v = cache_type(value).ok_or_else(bad)?,
+                "draft" => options.draft = draft(value).ok_or_else(bad)?,
+                "draft_max" => options.draft_max = number(value, 1, 64).ok_or_else(bad)?,
+                "draft_p_min" => options.draft_p_min = number(value, 0.0, 1.0).ok_or_else(bad)?,
                 "temperature" => options.temperature = number(value, 0.0, 100.0).ok_or_else(bad)?,
                 "top_p" => options.top_p = number(value, f32::MIN_POSITIVE, 1.0).ok_or_else(bad)?,
                 "top_k" => options.top_k = number(value, 0, 1_000_000).ok_or_else(bad)?,
@@ -274,6 +293,13 @@ fn cache_type(value: &str) -> Option<CacheType> {
         "iq4_nl" => CacheType::Iq4Nl,
         _ => return None,
     })
+}
+
+fn draft(value: &str) -> Option<Option<PathBuf>> {
+    match value {
+        "none" => Some(None),
+        file => file.ends_with(".gguf").then(|| Some(file.into())),
+    }
 }
 
 fn bad_value(key: &Key, value: &str) -> Failure {

@@ -2,6 +2,7 @@
 //! It owns every pointer that llama.cpp hands out; `generate` and `score` only ask it to evaluate.
 //! It must not know requests, events or the C boundary.
 
+mod draft;
 mod lora;
 mod raw;
 mod sequences;
@@ -17,6 +18,7 @@ use crate::probe;
 use crate::shape::Shape;
 use crate::tokenizer::Tokenizer;
 use crate::width::Width;
+use draft::Draft;
 use edgebench_abi::{EB_LOG_INFO, EB_LOG_WARN};
 use edgebench_plugin::entry::Log;
 use edgebench_plugin::request::Prefix;
@@ -52,6 +54,7 @@ struct Kept {
 /// A loaded model, ready to evaluate one sequence at a time.
 pub struct Session {
     // Fields are dropped in this order: what is used goes after what uses it.
+    draft: Option<Draft>,
     batch: Batch,
     context: Context,
     /// Those that the context uses, with their scales.
@@ -117,8 +120,15 @@ impl Session {
             0 => compute_bytes(&header, &options, n_ctx as u64),
             told => told,
         };
+        let draft = match &options.draft {
+            Some(draft) => {
+                Some(load_draft(draft, (&model, &tokenizer), &options, (n_ctx, n_rows), &abort, &pinned, &log)?)
+            }
+            None => None,
+        };
         let description = if header.name.is_empty() { model.description() } else { header.name.clone() };
         Ok(Session {
+            draft,
             batch: Batch::new(n_batch),
             n_rows: (n_rows as usize).min(n_batch),
             width,
@@ -194,6 +204,9 @@ impl Session {
             let logits = if next == tokens.len() { Logits::Last } else { Logits::None };
             self.evaluate(&tokens[done..next], done, logits)?;
             done = next;
+        }
+        if let Some(draft) = &mut self.draft {
+            draft.begin(tokens);
         }
         self.kept.id = prefix.id;
         if prefix.id != 0 {
@@ -317,14 +330,41 @@ fn load_model(path: &Path, options: &Options, log: &Subscription) -> Result<Mode
 /// How many requests run together: a state that only moves forward cannot be shared, and is kept for one.
 fn width(model: &Model, tokenizer: &Tokenizer, options: &Options, log: &Subscription) -> Width {
     let wanted = sequences(tokenizer.n_vocab() as u64, options) as usize;
-    if wanted > 1 && model.is_recurrent() {
-        log.say(EB_LOG_WARN, "a recurrent model runs one request at a time: batch is not used");
+    let alone = if model.is_recurrent() { "a recurrent model" } else { "a model with a draft" };
+    if wanted > 1 && (model.is_recurrent() || options.draft.is_some()) {
+        log.say(EB_LOG_WARN, &format!("{alone} runs one request at a time: batch is not used"));
         return Width::fixed(1);
     }
     match options.batch {
         Some(_) => Width::fixed(wanted),
         None => Width::searched(wanted),
     }
+}
+
+/// The model that guesses for another one, whose contexts hold `n_ctx` tokens and give logits for `n_rows` at once.
+fn load_draft(
+    path: &Path,
+    (target, tokenizer): (&Model, &Tokenizer),
+    options: &Options,
+    (n_ctx, n_rows): (usize, u32),
+    abort: &Arc<AtomicBool>,
+    pinned: &Pinned,
+    log: &Subscription,
+) -> Result<Draft, Failure> {
+    let about = |failure: Failure| Failure { message: format!("draft: {}", failure.message), ..failure };
+    let header = inspect(path).map_err(about)?;
+    check_options(&header, options).map_err(about)?;
+    check_memory(&header, options, Path::new("/proc/meminfo")).map_err(about)?;
+    let model = load_model(path, options, log).map_err(about)?;
+    if target.is_recurrent() || model.is_recurrent() {
+        return Err(Failure::unsupported("a recurrent model cannot take back wrong guesses: leave draft out"));
+    }
+    if let Some(why) = draft::misfit(tokenizer, &Tokenizer::new(&model).map_err(about)?) {
+        return Err(Failure::model(format!("draft: {why}: use a smaller model of the same family")));
+    }
+    let context = new_context(&model, options, n_ctx as u32, (1, 1), abort, pinned, log).map_err(about)?;
+    let most = options.draft_max.min(n_rows.saturating_sub(1)) as usize;
+    Ok(Draft::new(model, context, tokenizer.n_vocab(), most, options.draft_p_min))
 }
 
 fn new_context(

@@ -59,7 +59,7 @@ impl Tokenizer {
     }
 
     /// A token as the vocabulary spells it.
-    fn written(&self, token: i32) -> String {
+    pub fn written(&self, token: i32) -> String {
         if self.check(&[token]).is_err() {
             return String::new();
         }

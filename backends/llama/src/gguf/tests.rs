@@ -98,6 +98,7 @@ fn replaced(bytes: &[u8], old: &[u8], new: &[u8]) -> Vec<u8> {
 fn a_good_file_is_described() {
     let model = read(&model().finish()).unwrap();
     let expected = Gguf {
+        kind: String::new(),
         architecture: "llama".into(),
         name: "tiny".into(),
         quantization: "Q4_K_M".into(),
