@@ -2,9 +2,10 @@
 //! must not know how it was judged.
 
 use super::Request;
-use super::curve::{Point, STATUS};
+use super::curve::Point;
 use super::find::Candidate;
 use crate::job::watch::Watch;
+use crate::results::STATUS;
 use rustix::process::setpriority_process;
 use rustix::thread::{CpuSet, sched_setaffinity};
 use std::fs::{self, File};
@@ -111,7 +112,7 @@ pub fn tell(request: &Request, rules: &Watch, event: Event, point: &Point) {
         ("EDGEBENCH_VALUE", number(point.value)),
         ("EDGEBENCH_P", number(point.p)),
         ("EDGEBENCH_BEST", absolute(request.out.join("best.gguf"))),
-        ("EDGEBENCH_RUN", absolute(run_folder(request.out, &point.checkpoint))),
+        ("EDGEBENCH_RUN", absolute(run_folder(request.out, &point.run))),
         ("EDGEBENCH_STATUS", absolute(request.out.join(STATUS))),
     ];
     if let Err(e) = shell(command, &variables) {
