@@ -87,8 +87,8 @@ pub fn follow(request: &Request) -> Result<End, WatchError> {
     let mut end = None;
     while end.is_none() {
         let alive = request.trainer.is_none_or(|pid| Path::new("/proc").join(pid.to_string()).exists());
-        let (ready, waiting) = finder.look().map_err(io(request.folder))?;
-        let next = ready.into_iter().find(|c| !points.iter().any(|p| p.is_of(c)));
+        let found = finder.look().map_err(io(request.folder))?;
+        let next = found.ready.into_iter().find(|c| !points.iter().any(|p| p.is_of(c)));
         let standing = standing(&points);
         let state = |state: &str, checkpoint: Option<&str>| {
             let status = Status {
@@ -126,10 +126,18 @@ pub fn follow(request: &Request) -> Result<End, WatchError> {
             }
             points.push(point);
             last_new = Instant::now();
-        } else if waiting.is_empty() && (request.once || !alive || request.idle.is_some_and(|i| last_new.elapsed() > i))
+        } else if found.growing.is_empty()
+            && (request.once || !alive || request.idle.is_some_and(|i| last_new.elapsed() > i))
         {
             state("ended", None)?;
-            end = Some(if some_failed(&points) { End::SomeFailed } else { End::Done });
+            for name in &found.torn {
+                eprintln!(
+                    "edgebench: {}: it is not whole, and nobody writes it any more",
+                    request.folder.join(name).display()
+                );
+            }
+            let failed = some_failed(&points) || !found.torn.is_empty();
+            end = Some(if failed { End::SomeFailed } else { End::Done });
         } else {
             state("waiting", None)?;
             std::thread::sleep(request.poll);
@@ -204,7 +212,7 @@ fn evaluate(
         let seconds = start.elapsed().as_secs_f64();
         Ok(Some(Point { status: status.to_owned(), reason, seconds, ..point }))
     };
-    let current = match Current::take(request.out, candidate, rules) {
+    let current = match Current::take(request, candidate, rules) {
         Ok(current) => current,
         Err((status, reason)) => return failed(point, status, reason),
     };
