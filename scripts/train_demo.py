@@ -13,6 +13,7 @@ compare something true.
     lora       adapter for the task that the model was not trained on (1 min, one core)
     eval       accuracy on the test splits          (torch, or --engine llama)
     verify     Python tokenizer and torch logits against llama.cpp's own
+    live       fine-tune while edgebench judges the checkpoints (train_live.py)
 
 Set-up, in any virtual environment with Python >= 3.10:
 
@@ -914,6 +915,9 @@ def main():
     p.add_argument("--engine", choices=["torch", "llama"], default="torch")
     p = command("verify", verify, "compare the tokenizer and the logits with llama.cpp")
     p.add_argument("model", type=Path, metavar="GGUF")
+    import train_live
+
+    train_live.arguments(command("live", train_live.live, "fine-tune while edgebench judges the checkpoints"))
     args = parser.parse_args()
     args.run(args)
 

@@ -24,6 +24,9 @@ pub const SUBJECTS: &str = "subjects.csv";
 pub const SUITES: &str = "suites.csv";
 /// Calls and telemetry for Perfetto, with `run --trace`.
 pub const TRACE: &str = "trace.json";
+/// Of a watched training run: one row per checkpoint, and where things stand.
+pub const CURVE: &str = "curve.csv";
+pub const STATUS: &str = "status.json";
 /// Pictures of all of it.
 pub const REPORT: &str = "report.html";
 /// What was run, on what, and when.

@@ -2,9 +2,10 @@
 //! must not know how it was judged.
 
 use super::Request;
-use super::curve::{Point, STATUS};
+use super::curve::Point;
 use super::find::Candidate;
 use crate::job::watch::Watch;
+use crate::results::STATUS;
 use rustix::process::setpriority_process;
 use rustix::thread::{CpuSet, sched_setaffinity};
 use std::fs::{self, File};
@@ -31,8 +32,8 @@ impl Current {
     ///
     /// # Errors
     /// A word for curve.csv and a sentence.
-    pub fn take(out: &Path, candidate: &Candidate, rules: &Watch) -> Result<Current, (&'static str, String)> {
-        let path = out.join("current.gguf");
+    pub fn take(request: &Request, candidate: &Candidate, rules: &Watch) -> Result<Current, (&'static str, String)> {
+        let path = request.out.join("current.gguf");
         let gone = |e: io::Error| ("gone", format!("{}: {e}", candidate.path.display()));
         match fs::remove_file(&path) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => {
@@ -42,7 +43,7 @@ impl Current {
         }
         let current = Current { path };
         match &rules.convert {
-            Some(command) => current.convert(command, candidate)?,
+            Some(command) => current.convert(command, candidate, request.job)?,
             None if candidate.is_folder => {
                 let reason = "it is a folder; set [watch] convert to a command that makes a GGUF of it";
                 return Err(("not-converted", reason.to_owned()));
@@ -56,10 +57,10 @@ impl Current {
         Ok(current)
     }
 
-    fn convert(&self, command: &str, candidate: &Candidate) -> Result<(), (&'static str, String)> {
-        let quoted = |path: &Path| format!("'{}'", path.display().to_string().replace('\'', r"'\''"));
+    fn convert(&self, command: &str, candidate: &Candidate, job: &Path) -> Result<(), (&'static str, String)> {
+        let quoted = |path: &Path| format!("'{}'", absolute(path).replace('\'', r"'\''"));
         let text = command.replace("{in}", &quoted(&candidate.path)).replace("{out}", &quoted(&self.path));
-        shell(&text, &[]).map_err(|e| ("not-converted", format!("`{command}` {e}")))?;
+        shell(&text, job, &[]).map_err(|e| ("not-converted", format!("`{command}` {e}")))?;
         match self.path.exists() {
             true => Ok(()),
             false => Err(("not-converted", format!("`{command}` made no file {{out}}"))),
@@ -102,26 +103,31 @@ pub fn tell(request: &Request, rules: &Watch, event: Event, point: &Point) {
     };
     let Some(command) = command else { return };
     let number = |n: Option<f64>| n.map_or(String::new(), |n| n.to_string());
-    let absolute = |path: PathBuf| std::path::absolute(&path).unwrap_or(path).display().to_string();
     let variables = [
         ("EDGEBENCH_EVENT", key.trim_start_matches("on_").to_owned()),
-        ("EDGEBENCH_CHECKPOINT", absolute(request.folder.join(&point.checkpoint))),
+        ("EDGEBENCH_CHECKPOINT", absolute(&request.folder.join(&point.checkpoint))),
         ("EDGEBENCH_STEP", point.step.map_or(String::new(), |s| s.to_string())),
         ("EDGEBENCH_METRIC", point.metric.clone()),
         ("EDGEBENCH_VALUE", number(point.value)),
         ("EDGEBENCH_P", number(point.p)),
-        ("EDGEBENCH_BEST", absolute(request.out.join("best.gguf"))),
-        ("EDGEBENCH_RUN", absolute(run_folder(request.out, &point.checkpoint))),
-        ("EDGEBENCH_STATUS", absolute(request.out.join(STATUS))),
+        ("EDGEBENCH_BEST", absolute(&request.out.join("best.gguf"))),
+        ("EDGEBENCH_RUN", absolute(&run_folder(request.out, &point.run))),
+        ("EDGEBENCH_STATUS", absolute(&request.out.join(STATUS))),
     ];
-    if let Err(e) = shell(command, &variables) {
+    if let Err(e) = shell(command, request.job, &variables) {
         eprintln!("edgebench: [watch] {key} = `{command}` {e}");
     }
 }
 
-/// Runs a command. The error is the end of a sentence that begins with it.
-fn shell(command: &str, variables: &[(&str, String)]) -> Result<(), String> {
+/// A path that holds in any folder.
+fn absolute(path: &Path) -> String {
+    std::path::absolute(path).unwrap_or(path.to_path_buf()).display().to_string()
+}
+
+/// Runs a command of a job, in the job's folder. The error is the end of a sentence that begins with it.
+fn shell(command: &str, job: &Path, variables: &[(&str, String)]) -> Result<(), String> {
     let mut shell = Command::new("/bin/sh");
+    shell.current_dir(job.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new(".")));
     shell.args(["-c", command]).stdin(Stdio::null()).stdout(Stdio::null());
     shell.envs(variables.iter().map(|(name, value)| (name, value)));
     let mut child = shell.spawn().map_err(|e| format!("cannot be started: {e}"))?;

@@ -2,17 +2,15 @@
 //! must not know how a checkpoint is judged.
 
 use super::find::Candidate;
-use crate::results::write_whole;
+use crate::results::{CURVE, STATUS, write_whole};
 use serde::{Deserialize, Serialize};
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::path::Path;
 
-pub const CURVE: &str = "curve.csv";
-pub const STATUS: &str = "status.json";
-
 /// A row of curve.csv.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Point {
     /// When it was judged, UTC.
     pub time: String,
@@ -35,7 +33,20 @@ pub struct Point {
     pub p: Option<f64>,
     /// Is it what best.gguf holds from now on?
     pub best: bool,
+    /// Its folder below runs/.
+    pub run: String,
+    /// Of texts, beside the metric; mean over the cases that have it, with its 95 % interval.
+    pub perplexity: Option<f64>,
+    pub perplexity_lo: Option<f64>,
+    pub perplexity_hi: Option<f64>,
+    /// Worst of its cases, and all their warnings: are speed, memory and energy the board's?
+    pub valid: String,
+    pub warnings: String,
+    pub prefill_tok_s: Option<f64>,
     pub decode_tok_s: Option<f64>,
+    /// 95 % interval of the mean over its records.
+    pub decode_tok_s_lo: Option<f64>,
+    pub decode_tok_s_hi: Option<f64>,
     pub ttft_ms_p50: Option<f64>,
     pub rss_peak_mib: Option<f64>,
     pub energy_j_per_token: Option<f64>,
@@ -53,7 +64,8 @@ impl Point {
     }
 }
 
-/// All rows of the folder's curve; a last line that was cut off is left out, and cut off.
+/// All rows of the folder's curve; a last line that was cut off is left out, and cut off. One with other columns is
+/// written anew, so that more rows fit it.
 pub fn read(folder: &Path) -> io::Result<Vec<Point>> {
     let path = folder.join(CURVE);
     let text = match fs::read(&path) {
@@ -65,16 +77,27 @@ pub fn read(folder: &Path) -> io::Result<Vec<Point>> {
     if whole < text.len() {
         OpenOptions::new().write(true).open(&path)?.set_len(whole as u64)?;
     }
-    csv::Reader::from_reader(&text[..whole]).deserialize().collect::<Result<_, _>>().map_err(io::Error::other)
+    let mut reader = csv::Reader::from_reader(&text[..whole]);
+    let points: Vec<Point> = reader.deserialize().collect::<Result<_, _>>().map_err(io::Error::other)?;
+    let again = rows(&points, true)?;
+    let head = |text: &[u8]| text.split(|b| *b == b'\n').next().map(<[u8]>::to_vec);
+    if !points.is_empty() && head(&again) != head(&text) {
+        write_whole(&path, &again)?;
+    }
+    Ok(points)
+}
+
+fn rows(points: &[Point], head: bool) -> io::Result<Vec<u8>> {
+    let mut writer = csv::WriterBuilder::new().has_headers(head).from_writer(Vec::new());
+    points.iter().try_for_each(|point| writer.serialize(point)).map_err(io::Error::other)?;
+    writer.into_inner().map_err(|e| io::Error::other(e.to_string()))
 }
 
 /// Adds a row, on the disk when this returns.
 pub fn append(folder: &Path, point: &Point) -> io::Result<()> {
     let path = folder.join(CURVE);
     let is_new = fs::metadata(&path).map_or(true, |meta| meta.len() == 0);
-    let mut writer = csv::WriterBuilder::new().has_headers(is_new).from_writer(Vec::new());
-    writer.serialize(point).map_err(io::Error::other)?;
-    let row = writer.into_inner().map_err(|e| io::Error::other(e.to_string()))?;
+    let row = rows(std::slice::from_ref(point), is_new)?;
     let mut file = OpenOptions::new().append(true).create(true).open(&path)?;
     file.write_all(&row)?;
     file.sync_data()
@@ -117,5 +140,15 @@ mod tests {
         fs::write(folder.path().join(CURVE), [&whole[..], b"2026,torn"].concat()).unwrap();
         assert_eq!(read(folder.path()).unwrap(), [point.clone(), Point { step: None, ..point }]);
         assert_eq!(fs::read(folder.path().join(CURVE)).unwrap(), whole);
+    }
+
+    #[test]
+    fn a_curve_with_fewer_columns_goes_on() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join(CURVE), "checkpoint,step,status,value,seconds\na,1,ok,0.5,2\n").unwrap();
+        assert_eq!(read(folder.path()).unwrap().len(), 1);
+        append(folder.path(), &Point { checkpoint: "b".into(), ..Point::default() }).unwrap();
+        let points = read(folder.path()).unwrap();
+        assert_eq!((points.len(), points[0].value, points[1].checkpoint.as_str()), (2, Some(0.5), "b"));
     }
 }

@@ -30,6 +30,17 @@ pub struct Print {
     files: u64,
 }
 
+/// What a look has found.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// Finished checkpoints in the order of their steps.
+    pub ready: Vec<Candidate>,
+    /// Names of those that are still being written.
+    pub growing: Vec<String>,
+    /// Names of those that have stopped growing before they were whole: whoever wrote them may be dead.
+    pub torn: Vec<String>,
+}
+
 /// Looks at a folder again and again.
 pub struct Finder<'a> {
     folder: &'a Path,
@@ -44,32 +55,32 @@ impl<'a> Finder<'a> {
         Finder { folder, pattern, settle, since: HashMap::new() }
     }
 
-    /// Finished checkpoints in the order of their steps, and the names of those that are still being written.
+    /// Looks at what is there now.
     ///
     /// # Errors
     /// The folder cannot be read.
-    pub fn look(&mut self) -> io::Result<(Vec<Candidate>, Vec<String>)> {
-        let (mut ready, mut waiting) = (Vec::new(), Vec::new());
+    pub fn look(&mut self) -> io::Result<Found> {
+        let mut found = Found::default();
         for entry in fs::read_dir(self.folder)? {
             let name = entry?.file_name().to_string_lossy().into_owned();
             if name.starts_with('.') || !fits(self.pattern, &name) {
                 continue;
             }
             // What goes away while it is looked at is not there.
-            let Some(found) = candidate(self.folder, name) else { continue };
+            let Some(one) = candidate(self.folder, name) else { continue };
             let now = Instant::now();
-            let (print, since) = self.since.entry(found.name.clone()).or_insert((found.print, now));
-            if *print != found.print {
-                (*print, *since) = (found.print, now);
+            let (print, since) = self.since.entry(one.name.clone()).or_insert((one.print, now));
+            if *print != one.print {
+                (*print, *since) = (one.print, now);
             }
-            if now.duration_since(*since) >= self.settle && is_whole(&found) {
-                ready.push(found);
-            } else {
-                waiting.push(found.name);
+            match now.duration_since(*since) >= self.settle {
+                false => found.growing.push(one.name),
+                true if is_whole(&one) => found.ready.push(one),
+                true => found.torn.push(one.name),
             }
         }
-        ready.sort_by(|a, b| (a.step, a.print.modified_ns, &a.name).cmp(&(b.step, b.print.modified_ns, &b.name)));
-        Ok((ready, waiting))
+        found.ready.sort_by(|a, b| (a.step, a.print.modified_ns, &a.name).cmp(&(b.step, b.print.modified_ns, &b.name)));
+        Ok(found)
     }
 }
 
@@ -104,14 +115,14 @@ fn step(name: &str) -> Option<u64> {
 }
 
 /// Does a GGUF have all the bytes that its header speaks of? Others cannot tell.
-fn is_whole(found: &Candidate) -> bool {
+fn is_whole(one: &Candidate) -> bool {
     #[cfg(feature = "gguf")]
-    if found.path.extension().is_some_and(|e| e == "gguf") {
-        let read = fs::File::open(&found.path).map(|file| edgebench_llama::gguf::Gguf::read(io::BufReader::new(file)));
+    if one.path.extension().is_some_and(|e| e == "gguf") {
+        let read = fs::File::open(&one.path).map(|file| edgebench_llama::gguf::Gguf::read(io::BufReader::new(file)));
         // What is no GGUF at all is told when it is evaluated.
         return !matches!(read, Ok(Err(what)) if what.contains("truncated"));
     }
-    found.print.bytes > 0
+    one.print.bytes > 0
 }
 
 #[cfg(test)]
@@ -135,19 +146,19 @@ mod tests {
         file("notes.txt", b"x");
         file("empty-9.bin", b"");
         let mut finder = Finder::new(folder.path(), "*.bin", Duration::from_millis(40));
-        let names = |found: Vec<Candidate>| found.into_iter().map(|c| c.name).collect::<Vec<_>>();
-        assert_eq!(names(finder.look().unwrap().0), [""; 0]);
+        let names = |found: Found| found.ready.into_iter().map(|c| c.name).collect::<Vec<_>>();
+        assert_eq!(names(finder.look().unwrap()), [""; 0]);
         std::thread::sleep(Duration::from_millis(60));
         file("a-3.bin", b"33"); // still being written
-        let (ready, mut waiting) = finder.look().unwrap();
-        waiting.sort();
+        let found = finder.look().unwrap();
         assert_eq!(
-            (names(ready), waiting),
-            (vec!["b-20.bin".to_owned()], vec!["a-3.bin".into(), "empty-9.bin".into()])
+            (&found.growing[..], &found.torn[..]),
+            (&["a-3.bin".to_owned()][..], &["empty-9.bin".to_owned()][..])
         );
+        assert_eq!(names(found), ["b-20.bin"]);
         std::thread::sleep(Duration::from_millis(60));
-        assert_eq!(names(finder.look().unwrap().0), ["a-3.bin", "b-20.bin"]);
+        assert_eq!(names(finder.look().unwrap()), ["a-3.bin", "b-20.bin"]);
         fs::remove_file(folder.path().join("b-20.bin")).unwrap();
-        assert_eq!(names(finder.look().unwrap().0), ["a-3.bin"]);
+        assert_eq!(names(finder.look().unwrap()), ["a-3.bin"]);
     }
 }

@@ -1,18 +1,19 @@
 //! A training run, followed from beside: each finished checkpoint is evaluated by a job on this board, put on a
 //! learning curve, and held against the best one so far; the trainer is told. The training's own files are only read.
 //!
-//! `find` says which checkpoints are finished, `judge` which is better, `curve` keeps what came of them, `act` is what
-//! follows: commands, the best one's copy. This file owns the order of things.
+//! `find` says which checkpoints are finished, `judge` which is better, `figures` what else was measured, `curve` keeps
+//! what came of them, `act` is what follows: commands, the best one's copy. This file owns the order of things.
 
 mod act;
 pub mod curve;
+mod figures;
 pub mod find;
 mod judge;
 
 use crate::clock;
 use crate::job::watch::Watch;
 use crate::problem::Problem;
-use crate::results::{CaseRow, Status as CaseStatus};
+use crate::results::{CURVE, CaseRow, STATUS, Status as CaseStatus};
 use crate::story::run_folder::Run;
 use crate::testcase::lock::Lock;
 use crate::testcase::plan::{Checkpoint, Plan};
@@ -80,14 +81,14 @@ pub fn follow(request: &Request) -> Result<End, WatchError> {
     let rules = rules(request.job).map_err(WatchError::Job)?;
     act::lower_priority(&rules);
     let signal = run::catch_signals().map_err(io(request.out))?;
-    let mut points = curve::read(request.out).map_err(io(&request.out.join(curve::CURVE)))?;
+    let mut points = curve::read(request.out).map_err(io(&request.out.join(CURVE)))?;
     let mut finder = Finder::new(request.folder, &rules.pattern, rules.settle);
     let mut last_new = Instant::now();
     let mut end = None;
     while end.is_none() {
         let alive = request.trainer.is_none_or(|pid| Path::new("/proc").join(pid.to_string()).exists());
-        let (ready, waiting) = finder.look().map_err(io(request.folder))?;
-        let next = ready.into_iter().find(|c| !points.iter().any(|p| p.is_of(c)));
+        let found = finder.look().map_err(io(request.folder))?;
+        let next = found.ready.into_iter().find(|c| !points.iter().any(|p| p.is_of(c)));
         let standing = standing(&points);
         let state = |state: &str, checkpoint: Option<&str>| {
             let status = Status {
@@ -99,7 +100,7 @@ pub fn follow(request: &Request) -> Result<End, WatchError> {
                 without_gain: standing.without_gain,
                 time: clock::utc(),
             };
-            curve::write_status(request.out, &status).map_err(io(&request.out.join(curve::STATUS)))
+            curve::write_status(request.out, &status).map_err(io(&request.out.join(STATUS)))
         };
         let interrupted = signal.load(std::sync::atomic::Ordering::Relaxed);
         if interrupted != 0 {
@@ -114,7 +115,7 @@ pub fn follow(request: &Request) -> Result<End, WatchError> {
         } else if let Some(candidate) = next {
             state("evaluating", Some(&candidate.name))?;
             let Some(point) = evaluate(request, &rules, &candidate, &points)? else { continue };
-            curve::append(request.out, &point).map_err(io(&request.out.join(curve::CURVE)))?;
+            curve::append(request.out, &point).map_err(io(&request.out.join(CURVE)))?;
             if !request.quiet {
                 eprintln!("{}", act::sentence(&point));
             }
@@ -125,10 +126,17 @@ pub fn follow(request: &Request) -> Result<End, WatchError> {
             }
             points.push(point);
             last_new = Instant::now();
-        } else if waiting.is_empty() && (request.once || !alive || request.idle.is_some_and(|i| last_new.elapsed() > i))
+        } else if found.growing.is_empty()
+            && (request.once || !alive || request.idle.is_some_and(|i| last_new.elapsed() > i))
         {
             state("ended", None)?;
-            let failed = points.iter().any(|p| p.status != "ok");
+            for name in &found.torn {
+                eprintln!(
+                    "edgebench: {}: it is not whole, and nobody writes it any more",
+                    request.folder.join(name).display()
+                );
+            }
+            let failed = some_failed(&points) || !found.torn.is_empty();
             end = Some(if failed { End::SomeFailed } else { End::Done });
         } else {
             state("waiting", None)?;
@@ -167,6 +175,21 @@ fn standing(points: &[Point]) -> Standing<'_> {
     }
 }
 
+/// Is there a checkpoint whose last word is a failure? One that the training has deleted is none.
+fn some_failed(points: &[Point]) -> bool {
+    let is_last = |i: usize| points[i + 1..].iter().all(|later| later.checkpoint != points[i].checkpoint);
+    points.iter().enumerate().any(|(i, p)| !["ok", "gone"].contains(&p.status.as_str()) && is_last(i))
+}
+
+/// Where the run of a checkpoint goes: below its name, with a number where an earlier state of it has been evaluated,
+/// since that may be what others are compared with.
+fn run_name(candidate: &Candidate, points: &[Point]) -> String {
+    match points.iter().filter(|p| p.checkpoint == candidate.name).count() {
+        0 => candidate.name.clone(),
+        before => format!("{}.{}", candidate.name, before + 1),
+    }
+}
+
 /// Evaluates one checkpoint; `None` when the user stopped it before it was done.
 fn evaluate(
     request: &Request,
@@ -180,6 +203,7 @@ fn evaluate(
         checkpoint: candidate.name.clone(),
         step: candidate.step,
         metric: rules.metric.name().to_owned(),
+        run: run_name(candidate, points),
         bytes: candidate.print.bytes,
         modified_ns: candidate.print.modified_ns,
         ..Point::default()
@@ -188,11 +212,11 @@ fn evaluate(
         let seconds = start.elapsed().as_secs_f64();
         Ok(Some(Point { status: status.to_owned(), reason, seconds, ..point }))
     };
-    let current = match Current::take(request.out, candidate, rules) {
+    let current = match Current::take(request, candidate, rules) {
         Ok(current) => current,
         Err((status, reason)) => return failed(point, status, reason),
     };
-    let folder = act::run_folder(request.out, &candidate.name);
+    let folder = act::run_folder(request.out, &point.run);
     let checkpoint = Checkpoint { name: &candidate.name, path: current.path() };
     let mut plan = match Plan::load_with(request.job, checkpoint) {
         Ok(plan) => plan,
@@ -234,8 +258,11 @@ fn evaluate(
         return failed(point, "failed", reason);
     };
     point.status = "ok".to_owned();
-    fill(&mut point, &outcome.rows, score);
-    if let Err(reason) = stand(&mut point, request, rules, points, &folder, score) {
+    let measured = Run::read(&folder).and_then(|run| {
+        figures::fill(&mut point, &run, score)?;
+        stand(&mut point, request, rules, points, &run, score)
+    });
+    if let Err(reason) = measured {
         return failed(point, "failed", reason);
     }
     if point.best {
@@ -246,20 +273,6 @@ fn evaluate(
     Ok(Some(point))
 }
 
-/// The figures of a row.
-fn fill(point: &mut Point, rows: &[CaseRow], score: Score) {
-    let mean = |column: &str| {
-        let values: Vec<f64> = rows.iter().filter_map(|r| r.number(column)).collect();
-        (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
-    };
-    (point.value, point.n) = (Some(score.value), score.n);
-    (point.lo, point.hi) = (score.interval.map(|i| i.0), score.interval.map(|i| i.1));
-    point.decode_tok_s = mean("decode_tok_s");
-    point.ttft_ms_p50 = mean("ttft_ms_p50");
-    point.rss_peak_mib = mean("rss_peak_mib");
-    point.energy_j_per_token = mean("energy_j_per_token");
-}
-
 /// How it stands against the reference, and whether it is the best so far: that goes by the value alone, a verdict
 /// takes significance.
 fn stand(
@@ -267,7 +280,7 @@ fn stand(
     request: &Request,
     rules: &Watch,
     points: &[Point],
-    folder: &Path,
+    run: &Run,
     score: Score,
 ) -> Result<(), String> {
     let Standing { best, reference, .. } = standing(points);
@@ -281,10 +294,12 @@ fn stand(
         return Ok(());
     };
     point.reference = reference.checkpoint.clone();
-    let before = Run::read(&act::run_folder(request.out, &reference.checkpoint))?;
+    // A curve of an older version does not name its runs.
+    let name = if reference.run.is_empty() { &reference.checkpoint } else { &reference.run };
+    let before = Run::read(&act::run_folder(request.out, name))?;
     let interval = reference.lo.zip(reference.hi);
     let was = Score { value: reference.value.unwrap_or(f64::NAN), interval, n: reference.n };
-    let (verdict, p) = judge::compare(rules.metric, (&before, was), (&Run::read(folder)?, score))?;
+    let (verdict, p) = judge::compare(rules.metric, (&before, was), (run, score))?;
     point.p = p;
     point.verdict = match verdict {
         Verdict::Better => "better",

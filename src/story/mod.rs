@@ -10,3 +10,4 @@ pub mod report;
 pub mod run_folder;
 pub mod suite;
 pub mod table;
+pub mod training;

@@ -17,6 +17,7 @@ use crate::sense::board::Board;
 use crate::sense::sensors::{self, Sensors};
 use crate::sense::verdict::Valid;
 use signal_hook::consts::{SIGINT, SIGTERM};
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -130,7 +131,8 @@ pub fn run(plan: &Plan, folder: &Path, options: Options) -> Result<Outcome, RunE
     journal.trace_if(options.trace, &job.name)?;
     let mut telemetry = Telemetry::start(&job.measure, sensors.layout.clone(), sensors)?;
 
-    let interrupted = || match (signal.load(Ordering::Relaxed), plan.until) {
+    let until = Cell::new(plan.until);
+    let interrupted = || match (signal.load(Ordering::Relaxed), until.get()) {
         (0, Some(until)) if Instant::now() >= until => Some("its time is used up"),
         (0, _) => None,
         _ => Some("stopped by the user"),
@@ -140,6 +142,11 @@ pub fn run(plan: &Plan, folder: &Path, options: Options) -> Result<Outcome, RunE
     let mut kept = None;
     let mut records = 0;
     for (number, &case) in plan.cases.iter().enumerate() {
+        // The same part of what is left for each: no task goes without.
+        let part = |end: Instant| {
+            Instant::now() + end.saturating_duration_since(Instant::now()) / (plan.cases.len() - number) as u32
+        };
+        until.set(plan.until.map(part));
         if interrupted().is_some() {
             break;
         }

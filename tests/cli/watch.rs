@@ -1,5 +1,6 @@
 //! Following a training run: checkpoints are "models" of the mock backend, files that say which letter is answered.
 
+use crate::browser::Browser;
 use crate::common::Bench;
 use edgebench::results::{CaseRow, read_cases};
 use std::path::Path;
@@ -13,7 +14,7 @@ fn bench(watch: &str) -> Bench {
     let bench = Bench::new();
     let answers = |i: usize| {
         let wanted = [("A", i < 70), ("B", (30..80).contains(&i)), ("C", i >= 80)];
-        wanted.into_iter().filter(|w| w.1).map(|w| format!("\"{}\"", w.0)).collect::<Vec<_>>().join(",")
+        wanted.into_iter().filter(|w| w.1).map(|w| format!("\"{0}\",\"{0}{0}\"", w.0)).collect::<Vec<_>>().join(",")
     };
     let lines = (0..100).map(|i| format!("{{\"question\":\"q{i}\",\"answers\":[{}]}}\n", answers(i)));
     bench.write("q.jsonl", lines.collect::<String>());
@@ -104,6 +105,112 @@ fn it_follows_a_training_until_the_trainer_is_gone() {
     let cases = read_cases(&bench.path().join("w/runs/s-2.gguf/cases.csv")).unwrap();
     assert_eq!((cases[0].get("valid"), cases[0].get("model")), ("no", "s-2.gguf"));
     assert!(cases[0].get("warnings").contains("low-priority"));
+    assert_eq!(column(&rows, "valid"), ["no", "no"]);
+    assert!(rows[0].get("warnings").contains("low-priority"));
+}
+
+#[test]
+fn a_trainer_that_dies_while_it_writes_is_not_waited_for() {
+    let bench = bench("patience = 0\n");
+    checkpoint(&bench, 1, "A");
+    let script = ": > ckpt/step-2.gguf; exec sleep 60";
+    let mut trainer = std::process::Command::new("sh").current_dir(bench.path()).args(["-c", script]).spawn().unwrap();
+    let pid = trainer.id().to_string();
+    let reaper = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(500));
+        trainer.kill().unwrap();
+        trainer.wait()
+    });
+    let (code, stderr) = watch(&bench, &["--pid", &pid]);
+    reaper.join().unwrap().unwrap();
+    assert_eq!(code, 1, "{stderr}");
+    assert!(stderr.contains("step-2.gguf: it is not whole"), "{stderr}");
+    assert_eq!(column(&curve(&bench), "checkpoint"), ["step-1.gguf"]);
+    // Trained again, from its last checkpoint.
+    checkpoint(&bench, 2, "B");
+    let (code, stderr) = watch(&bench, &["--once"]);
+    assert_eq!((code, column(&curve(&bench), "verdict")), (0, vec!["first", "worse"]), "{stderr}");
+}
+
+#[test]
+fn what_the_training_deletes_or_writes_anew_stays_on_the_curve_and_its_files_are_as_they_were() {
+    let bench = bench("patience = 0\n");
+    for (step, letter) in [(1, "C"), (2, "A"), (5, "B")] {
+        bench.write(&format!("ckpt/step-{step}.gguf"), format!("text = {letter}\ntoken_us = 2000\n"));
+    }
+    let file = |step: u32| bench.path().join(format!("ckpt/step-{step}.gguf"));
+    let state =
+        |step: u32| (std::fs::read(file(step)).unwrap(), std::fs::metadata(file(step)).unwrap().modified().unwrap());
+    let (first, last) = (state(1), state(5));
+    // The second goes away as soon as it is being evaluated.
+    let (run, second) = (bench.path().join("w/runs/step-2.gguf/samples.csv"), file(2));
+    let remover = std::thread::spawn(move || {
+        while !run.exists() {
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        std::fs::remove_file(second).unwrap();
+    });
+    let (code, stderr) = watch(&bench, &["--once"]);
+    remover.join().unwrap();
+    assert_eq!(code, 0, "{stderr}");
+    assert_eq!(column(&curve(&bench), "verdict"), ["first", "better", "worse"], "{stderr}");
+    assert!(std::fs::read_to_string(bench.path().join("w/best.gguf")).unwrap().contains("text = A"));
+    assert_eq!((state(1), state(5)), (first, last));
+    // The training began again: what comes is held against what the second was, not against itself.
+    checkpoint(&bench, 2, "C");
+    let (code, stderr) = watch(&bench, &["--once"]);
+    let rows = curve(&bench);
+    assert_eq!((code, rows[3].get("verdict"), rows[3].get("reference")), (0, "worse", "step-2.gguf"), "{stderr}");
+    assert_eq!(column(&rows, "run"), ["step-1.gguf", "step-2.gguf", "step-5.gguf", "step-2.gguf.2"]);
+}
+
+#[test]
+fn the_report_of_its_folder_shows_the_learning_curve() {
+    let bench = bench("patience = 2\nnice = 3\n");
+    let text = "[[task]]\nname = \"words\"\ndataset = \"words.jsonl\"\nmethod = \"perplexity\"\n";
+    let job = std::fs::read_to_string(bench.path().join("job.toml")).unwrap();
+    bench.write("job.toml", job.replace("[watch]", &format!("{text}[watch]")));
+    bench.write("words.jsonl", (0..8).map(|i| format!("{{\"text\":\"number {i} of them\"}}\n")).collect::<String>());
+    for (step, letter) in [(10, "CC"), (20, "BB"), (30, "AA"), (40, "AA"), (50, "AA"), (60, "AA")] {
+        checkpoint(&bench, step, letter);
+    }
+    bench.write("ckpt/step-25.gguf", "fault = segv\n");
+    assert_eq!(watch(&bench, &["--once"]).0, 4);
+    let rows = curve(&bench);
+    assert_eq!(column(&rows, "status"), ["ok", "ok", "crashed", "ok", "ok", "ok"]);
+    assert!(rows[0].number("perplexity").zip(rows[0].number("perplexity_lo")).is_some_and(|(value, lo)| lo <= value));
+    assert!(rows[0].number("decode_tok_s_lo").zip(rows[0].number("decode_tok_s_hi")).is_some_and(|(lo, hi)| lo <= hi));
+    bench.edgebench(&["report", "w"]).assert().code(0).stdout("w/report.html\n");
+    let page = std::fs::read_to_string(bench.path().join("w/report.html")).unwrap();
+    for words in ["id=\"learning\"", "Accuracy, %", "Perplexity", "Decode, tok/s", "stopped: plateau", "crashed: "] {
+        assert!(page.contains(words), "{words}");
+    }
+    assert!(page.contains("The best is step-30.gguf: Accuracy 70.0 % ("));
+    assert!(page.contains("It stopped after step-50.gguf: 2 checkpoints in a row"));
+    let runs =
+        ["step-10.gguf", "step-30.gguf", "step-50.gguf"].map(|name| page.contains(&format!("w&#x2f;runs&#x2f;{name}")));
+    assert_eq!((runs, page.contains("w&#x2f;runs&#x2f;step-20.gguf")), ([true; 3], false));
+
+    // Two settings side by side; one whose runs are no more still has its curve.
+    std::fs::create_dir(bench.path().join("v")).unwrap();
+    std::fs::copy(bench.path().join("w/curve.csv"), bench.path().join("v/curve.csv")).unwrap();
+    bench.edgebench(&["report", "w", "v", "--lang", "zh", "-o", "both.html"]).assert().code(0);
+    let page = std::fs::read_to_string(bench.path().join("both.html")).unwrap();
+    assert!(
+        page.contains("学习曲线") && page.contains("停止：不再提升") && page.contains("目前最后一个为 step-50.gguf")
+    );
+    bench.edgebench(&["report", "v"]).assert().code(0);
+    let Some(mut browser) = Browser::start() else { return };
+    for (width, file) in [(1280, "w/report.html"), (390, "w/report.html"), (1280, "both.html"), (1280, "v/report.html")]
+    {
+        browser.resize(width, 900);
+        browser.open(&bench.path().join(file));
+        assert_eq!(browser.complaints(), [""; 0], "{file}");
+        assert_eq!(browser.value("document.documentElement.scrollWidth <= innerWidth"), true, "{file} at {width}");
+        let rings = browser.value("document.querySelectorAll('#learning figure circle[r=\"9\"]').length");
+        assert_eq!(rings, if file == "both.html" { 6 } else { 3 }, "the best, in each panel");
+        browser.screenshot(&format!("learning-{width}-{}", file.replace('/', "-")));
+    }
 }
 
 #[test]
@@ -125,16 +232,32 @@ fn what_cannot_be_evaluated_is_told_and_the_rest_goes_on() {
 }
 
 #[test]
-fn a_budget_bounds_an_evaluation_and_the_records_of_both_are_compared() {
-    let bench = bench("budget = \"1s\"\n");
+fn commands_run_in_the_jobs_folder() {
+    let bench = bench("convert = \"sh convert.sh {in} {out}\"\non_best = \"echo $EDGEBENCH_STEP > told\"\n");
+    bench.write("convert.sh", "cp \"$1\" \"$2\"\n");
+    checkpoint(&bench, 7, "A");
+    let job = bench.path().join("job.toml");
+    let mut command = bench.edgebench(&["watch", ".", "--out", "../w", "--once", "-q", "--job"]);
+    command.arg(job).current_dir(bench.path().join("ckpt")).assert().code(0);
+    assert_eq!(std::fs::read_to_string(bench.path().join("told")).unwrap(), "7\n");
+}
+
+#[test]
+fn a_budget_bounds_an_evaluation_and_each_task_has_its_part() {
+    let bench = bench("budget = \"2s\"\n");
+    let job = std::fs::read_to_string(bench.path().join("job.toml")).unwrap();
+    bench.write("job.toml", job.replace("[watch]", &format!("{}[watch]", TASK.replace("\"t\"", "\"u\""))));
     for (step, letter) in [(1, "C"), (2, "A")] {
-        bench.write(&format!("ckpt/step-{step}.gguf"), format!("text = {letter}\ntoken_us = 20000\n"));
+        bench.write(&format!("ckpt/step-{step}.gguf"), format!("text = {letter}\ntoken_us = 40000\n"));
     }
     let (code, stderr) = watch(&bench, &["--once"]);
     assert_eq!(code, 0, "{stderr}");
-    let rows = curve(&bench);
-    assert_eq!(column(&rows, "verdict"), ["first", "better"]);
-    assert!(rows.iter().all(|r| r.number("n").is_some_and(|n| n > 0.0 && n < 100.0)), "{:?}", column(&rows, "n"));
+    assert_eq!(column(&curve(&bench), "status"), ["ok", "ok"]);
+    for step in [1, 2] {
+        let cases = read_cases(&bench.path().join(format!("w/runs/step-{step}.gguf/cases.csv"))).unwrap();
+        let asked: Vec<f64> = cases.iter().filter_map(|r| r.number("n")).collect();
+        assert!(asked.len() == 2 && asked.iter().all(|n| *n > 0.0 && *n < 100.0), "{asked:?}");
+    }
 }
 
 #[test]

@@ -7,6 +7,8 @@ use crate::story::boards::{Board, interval as interval_of, several_paradigms, us
 use crate::story::names::labels;
 use crate::story::rank::Place;
 use serde::Serialize;
+use std::collections::BTreeSet;
+use std::path::Path;
 
 /// A table.
 #[derive(Debug, Serialize)]
@@ -51,9 +53,33 @@ pub struct Cell {
 /// Names of the places of a leaderboard; with several runs their folders are part of them.
 pub fn names(board: &Board) -> Vec<String> {
     let rows: Vec<_> = board.places.iter().filter_map(|p| p.place.rows.first()).collect();
-    let several = board.places.windows(2).any(|w| w[0].run != w[1].run);
-    let name = |(label, run): (String, &String)| if several { format!("{label} · {run}") } else { label };
-    labels(&rows).into_iter().zip(board.places.iter().map(|p| &p.run)).map(name).collect()
+    let several = board.places.windows(2).any(|w| w[0].folder != w[1].folder);
+    let name = |(label, run): (String, String)| match several {
+        // A run that is called like what was run.
+        true if run.ends_with(&label) => run,
+        true => format!("{label} · {run}"),
+        false => label,
+    };
+    labels(&rows).into_iter().zip(run_names(board)).map(name).collect()
+}
+
+/// The names of the places' runs; where folders of different runs are called the same, what else is different in their
+/// paths stands before: `lr-3e-05/step-20.gguf`.
+fn run_names(board: &Board) -> Vec<String> {
+    let folders: BTreeSet<&Path> = board.places.iter().map(|p| p.folder.as_path()).collect();
+    let names: BTreeSet<&str> = board.places.iter().map(|p| p.run.as_str()).collect();
+    if names.len() == folders.len() {
+        return board.places.iter().map(|p| p.run.clone()).collect();
+    }
+    let parts = |folder: &Path| folder.iter().map(|part| part.to_string_lossy().into_owned()).collect::<Vec<_>>();
+    let all: Vec<Vec<String>> = folders.iter().map(|folder| parts(folder)).collect();
+    let differs = |i: usize| all.windows(2).any(|w| w[0].get(i) != w[1].get(i));
+    let name = |folder: &Path| {
+        let parts: Vec<String> =
+            parts(folder).into_iter().enumerate().filter(|(i, _)| differs(*i)).map(|(_, p)| p).collect();
+        parts.join("/")
+    };
+    board.places.iter().map(|p| name(&p.folder)).collect()
 }
 
 /// The table of one leaderboard.

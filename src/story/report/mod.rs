@@ -10,6 +10,7 @@ mod files;
 mod language;
 mod latency;
 mod leaderboard;
+mod learning;
 mod numbers;
 mod page;
 mod paradigm;
@@ -33,6 +34,7 @@ use super::boards::{Board, Ranked, Wanted, boards};
 use super::names::tasks;
 use super::rank::default_keys;
 use super::run_folder::Run;
+use super::training::Curve;
 use crate::job::{Job, SortKey};
 use crate::results::{CaseRow, write_whole};
 use files::CaseFiles;
@@ -86,11 +88,12 @@ struct Case {
     slowest: Vec<slowest::Row>,
 }
 
-/// The page, as HTML. Files of a run that cannot be read are told on it.
+/// The page of `runs` and of the learning `curves` that they are from, as HTML. Files of a run that cannot be read are told
+/// on it.
 ///
 /// # Errors
 /// The template and the data do not fit each other.
-pub fn report(runs: &[Run], language: Language) -> Result<String, String> {
+pub fn report(runs: &[Run], curves: &[Curve], language: Language) -> Result<String, String> {
     let text = Text::new(language);
     let wanted = Wanted { keys: keys(runs), ..Wanted::default() };
     let boards = boards(runs, &wanted);
@@ -128,15 +131,15 @@ pub fn report(runs: &[Run], language: Language) -> Result<String, String> {
             Err(e) => sections.iter_mut().for_each(|s| s.advice.doubts.push(e.clone())),
         }
     }
-    page::page(&text, runs, &sections, &wrongs)
+    page::page(&text, runs, learning::learning(curves, &text), &sections, &wrongs)
 }
 
-/// Writes the page of `runs` to `path`, whole or not at all.
+/// Writes the page of `runs` and `curves` to `path`, whole or not at all.
 ///
 /// # Errors
 /// In a sentence with the path.
-pub fn write(runs: &[Run], language: Language, path: &Path) -> Result<(), String> {
-    let page = report(runs, language)?;
+pub fn write(runs: &[Run], curves: &[Curve], language: Language, path: &Path) -> Result<(), String> {
+    let page = report(runs, curves, language)?;
     let written = write_whole(path, page.as_bytes());
     written.map_err(|e| format!("{}: the report cannot be written: {e}; give another path with -o", path.display()))
 }

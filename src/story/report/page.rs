@@ -4,6 +4,7 @@
 use super::Section;
 use super::environment::{Environment, environment};
 use super::language::Text;
+use super::learning::Learning;
 use super::timeline::PHASES;
 use super::wrong::Wrong;
 use crate::story::run_folder::Run;
@@ -17,7 +18,13 @@ const STYLE: &str = include_str!("page.css");
 const SCRIPT: &str = include_str!("page.js");
 
 /// The whole report as HTML.
-pub fn page(text: &Text, runs: &[Run], sections: &[Section], wrongs: &[Wrong]) -> Result<String, String> {
+pub fn page(
+    text: &Text,
+    runs: &[Run],
+    learning: Option<Learning>,
+    sections: &[Section],
+    wrongs: &[Wrong],
+) -> Result<String, String> {
     let environments: Vec<Environment> = runs.iter().map(|r| environment(&r.folder)).collect();
     let jobs: std::collections::BTreeSet<&str> = runs.iter().map(|r| r.manifest.job.as_str()).collect();
     let records: f64 = runs.iter().flat_map(|r| &r.rows).filter_map(|r| r.number("n")).sum();
@@ -32,6 +39,7 @@ pub fn page(text: &Text, runs: &[Run], sections: &[Section], wrongs: &[Wrong]) -
         n_cases => runs.iter().map(|r| r.rows.len()).sum::<usize>(),
         n_records => format!("{records:.0}"),
         version => env!("CARGO_PKG_VERSION"),
+        learning => Value::from(Serde(learning)),
         sections => Value::from(Serde(sections)),
         wrongs => Value::from(Serde(wrongs)),
         environments => Value::from(Serde(environments)),
