@@ -1,10 +1,9 @@
 //! A host with its model, as a case gets it: loaded for it, or kept from the case before, which differs in its LoRA
 //! adapters only. It owns what such cases share and how each still has figures of its own; it must not know records.
 
-use super::case::adapters;
 use crate::backend::client::{Client, HostError};
-use crate::backend::wire::{Open, Opened};
-use crate::job::Instance;
+use crate::backend::wire::{Adapter, Open, Opened};
+use crate::job::{self, Instance};
 use crate::sense::process;
 use std::path::Path;
 use std::time::Duration;
@@ -74,4 +73,10 @@ impl Base {
         self.opened.as_ref().is_some_and(|o| o.rails.is_empty())
             && process::reset_rss_peak(proc_root, self.client.pid())
     }
+}
+
+/// The LoRA adapters of `instance`, for its host.
+pub fn adapters(instance: &Instance) -> Vec<Adapter> {
+    let adapter = |a: &job::Adapter| Adapter { path: a.path.to_string_lossy().into_owned(), scale: a.scale };
+    instance.lora.iter().flatten().map(adapter).collect()
 }

@@ -2,7 +2,7 @@
 //! happens to the host becomes its status and reason. It must not know other cases.
 
 use super::ask::Asker;
-use super::base::Base;
+use super::base::{Base, adapters};
 use super::figures;
 use super::journal::{Journal, JournalError};
 use super::passes::{Answers, Passes};
@@ -12,10 +12,10 @@ use super::scenario::Records;
 use super::subjects::Subjects;
 use super::telemetry::{Eyes, Telemetry};
 use crate::backend::client::{Client, HostError};
-use crate::backend::wire::{Adapter, FailureKind, Open, Opened};
+use crate::backend::wire::{FailureKind, Open, Opened};
 use crate::clock::now_ns;
 use crate::fit;
-use crate::job::{self, Instance, Job, Paradigm, Task};
+use crate::job::{Instance, Job, Paradigm, Task};
 use crate::problem::Problem;
 use crate::results::{CaseRow, Status};
 use crate::sense::bandwidth::Once;
@@ -237,12 +237,6 @@ pub fn open(job: &Job, instance: &Instance, title: &str) -> Open {
         power_hz: 0,
         adapters: job.instances.iter().filter(|i| i.shares_base(instance)).flat_map(adapters).map(|a| a.path).collect(),
     }
-}
-
-/// The LoRA adapters of `instance`, for its host.
-pub fn adapters(instance: &Instance) -> Vec<Adapter> {
-    let adapter = |a: &job::Adapter| Adapter { path: a.path.to_string_lossy().into_owned(), scale: a.scale };
-    instance.lora.iter().flatten().map(adapter).collect()
 }
 
 /// Everything between the load and the end of a host.
