@@ -14,7 +14,7 @@ const PLATEAU: u8 = 4;
 #[argh(
     subcommand,
     name = "watch",
-    note = "The job's object has model = \"@checkpoint\"; [watch] in it says which files are checkpoints, by which metric\nthey are judged, and what is called when (on_best, on_regression, on_plateau).\nOUT: curve.csv (a row per checkpoint), status.json, best.gguf, runs/.",
+    note = "The job's object has model = \"@checkpoint\"; [watch] in it says which files are checkpoints, by which metric\nthey are judged, and what is called when (on_best, on_regression, on_plateau).\nOUT: curve.csv (a row per checkpoint), status.json, best.gguf, runs/; `edgebench report OUT` draws the curve.",
     error_code(0, "ended, everything was evaluated"),
     error_code(1, "ended, some checkpoint could not be evaluated"),
     error_code(2, "the job is not sound: nothing ran"),

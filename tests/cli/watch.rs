@@ -92,7 +92,8 @@ fn a_plateau_ends_it_and_tells_the_trainer() {
 
 #[test]
 fn it_follows_a_training_until_the_trainer_is_gone() {
-    let bench = bench("patience = 0\nnice = 5\n");
+    // What it starts has its priority and its processors.
+    let bench = bench("patience = 0\nnice = 5\ncpus = \"0\"\non_best = \"nice > nice; nproc > cores\"\n");
     let script = "sleep 0.3; echo 'text = B' > ckpt/.part && mv ckpt/.part ckpt/s-1.gguf; sleep 0.3; printf 'text = ' > ckpt/s-2.gguf; sleep 0.02; echo A >> ckpt/s-2.gguf; sleep 0.4";
     let mut trainer = std::process::Command::new("sh").current_dir(bench.path()).args(["-c", script]).spawn().unwrap();
     let pid = trainer.id().to_string();
@@ -106,6 +107,8 @@ fn it_follows_a_training_until_the_trainer_is_gone() {
     assert_eq!((cases[0].get("valid"), cases[0].get("model")), ("no", "s-2.gguf"));
     assert!(cases[0].get("warnings").contains("low-priority"));
     assert_eq!(column(&rows, "valid"), ["no", "no"]);
+    let told = ["nice", "cores"].map(|file| std::fs::read_to_string(bench.path().join(file)).unwrap());
+    assert_eq!(told.each_ref().map(|text| text.trim()), ["5", "1"]);
     assert!(rows[0].get("warnings").contains("low-priority"));
 }
 

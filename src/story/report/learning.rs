@@ -156,7 +156,12 @@ fn chart(curves: &[Curve], text: &Text) -> String {
             let mut plane = plane(&panel, &x, &y, !is_last)?;
             for (number, (curve, at)) in curves.iter().zip(&places).enumerate() {
                 let colour = SERIES[number % SERIES.len()];
-                line(&panel, &mut plane, &One { curve, at, measure, colour, is_top: i == 0, text }, &mut notes)?;
+                line(
+                    &panel,
+                    &mut plane,
+                    &One { curve, number, at, measure, colour, is_top: i == 0, text },
+                    &mut notes,
+                )?;
             }
         }
         Ok(notes)
@@ -166,6 +171,7 @@ fn chart(curves: &[Curve], text: &Text) -> String {
 /// One curve in one panel.
 struct One<'a> {
     curve: &'a Curve,
+    number: usize,
     at: &'a [f64],
     measure: &'a Measure,
     colour: RGBColor,
@@ -185,10 +191,11 @@ fn line(area: &Area, plane: &mut Plane, one: &One, notes: &mut Vec<Note>) -> Dra
         plane
             .draw_series([PathElement::new(vec![(x, range.start), (x, range.end)], colour.mix(0.6).stroke_width(2))])?;
         if one.is_top {
-            let (px, _) = plane.backend_coord(&(x, range.end));
+            // At the bottom, where a curve that has come to its end seldom is; one above the other.
+            let (px, py) = plane.backend_coord(&(x, range.start));
             word(
                 area,
-                (px - 6, 18),
+                (px - 6, py - 12 - 17 * one.number as i32),
                 text.of(if curve.state == "plateau" { "learning.plateau" } else { "learning.ended" }),
                 true,
             )?;
