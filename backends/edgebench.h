@@ -3,7 +3,8 @@
  *
  * A backend ("plugin") is a shared library that exports one function, eb_backend_v1().
  * It returns a table of function pointers. edgebench loads the library in a small child
- * process (the host), one process per test case, calls the table, and keeps the clock.
+ * process (the host), one process per test case (those that differ in their adapters only, eb.lora/1,
+ * share one), calls the table, and keeps the clock.
  *
  * C99, header-only, no dependency but <stddef.h> and <stdint.h>. Compiles as C++.
  *
