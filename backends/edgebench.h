@@ -42,7 +42,7 @@
  * SIZES     Every struct starts with struct_size, the size that its writer knew (sizeof of the
  *           struct at the time it was compiled). New fields are only ever appended. Read a field
  *           only if it lies inside struct_size (EB_HAS), write only as much as struct_size says. Whoever fills a
- *           struct of the caller (eb_error, eb_probe, eb_info, eb_device) leaves its struct_size as it is.
+ *           struct of the caller (eb_error, eb_probe, eb_info, eb_device, eb_quantized) leaves its struct_size as it is.
  *           Fixed for ever, and so without struct_size: eb_str and eb_param. Arrays of structs are
  *           passed as arrays of pointers, so that their stride never matters.
  *
@@ -417,6 +417,58 @@ typedef struct eb_lora_v1 {
      * model; EB_ERR_INVALID: a scale that is not finite; EB_ERR_UNSUPPORTED: this model takes none. */
     eb_status (*set)(eb_session *session, const eb_lora *const *adapters, size_t n, eb_error *error);
 } eb_lora_v1;
+/* ---------------------------------------------------------------- extension eb.logits/1 */
+
+#define EB_EXT_LOGITS "eb.logits/1"
+
+/* What the model says of each next token, for comparing two models: KL divergence and the like. */
+typedef struct eb_logits_v1 {
+    uint32_t struct_size;
+    uint32_t reserved; /* 0 */
+    /* [host] Evaluates n_tokens >= 1 tokens from an empty sequence and calls row(), in their order, for each from `first` on:
+     * n_vocab logits (natural, before any sampling) of what comes after that token, borrowed for the call. row() returns
+     * 0 to go on, or 1: end soon, with EB_OK. EB_ERR_CONTEXT_FULL if the tokens do not fit n_ctx. abort() ends it. */
+    eb_status (*evaluate)(eb_session *session, const int32_t *tokens, size_t n_tokens, size_t first,
+                          int32_t (*row)(void *user, const float *logits, size_t n_vocab), void *user, eb_error *error);
+} eb_logits_v1;
+
+/* ---------------------------------------------------------------- extension eb.quantize/1 */
+
+#define EB_EXT_QUANTIZE "eb.quantize/1"
+
+/* eb_quantize_request.flags */
+#define EB_QUANTIZE_PURE ((uint64_t)1 << 0) /* every matrix gets that kind, also those that are usually kept finer */
+
+/* A model file of which a smaller one is wanted. The host sets struct_size. */
+typedef struct eb_quantize_request {
+    uint32_t struct_size;
+    uint32_t threads; /* 0: as many as the backend thinks best */
+    uint64_t flags;   /* EB_QUANTIZE_* */
+    eb_str model;     /* path of the original, absolute */
+    eb_str out;       /* path of the file to write, absolute. It is there, and empty; nothing else can be written */
+    eb_str kind;      /* "Q4_K_M", "INT8", ...: words of the backend's own, in any case */
+    eb_str imatrix;   /* path of a file that says how much each weight matters, absolute, or empty */
+    void (*log)(void *log_user, int32_t level, eb_str line); /* as in eb_open_params; valid until the call returns */
+    void *log_user;
+} eb_quantize_request;
+
+/* What was written. The host sets struct_size. Unknown: 0. */
+typedef struct eb_quantized {
+    uint32_t struct_size;
+    uint32_t n_fallback;    /* tensors whose shape does not go with that kind, and that have another one */
+    uint64_t n_weights;     /* numbers in the model */
+    uint64_t weights_bytes; /* and the bytes that they take */
+} eb_quantized;
+
+/* A backend that can make models smaller by itself offers this. */
+typedef struct eb_quantize_v1 {
+    uint32_t struct_size;
+    uint32_t reserved; /* 0 */
+    /* [host] Without a session open. EB_ERR_INVALID for a kind or imatrix that is not known, and say which there are;
+     * EB_ERR_MODEL for an original that cannot be quantised; EB_ERR_UNSUPPORTED where the kind needs what is not given.
+     * It may take minutes and is ended by ending the process. */
+    eb_status (*quantize)(const eb_quantize_request *request, eb_quantized *out, eb_error *error);
+} eb_quantize_v1;
 
 /* ---------------------------------------------------------------- extension eb.device/1 */
 

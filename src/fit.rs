@@ -79,7 +79,7 @@ pub fn shortage(job: &Job, instance: &Instance, task: &Task, root: &Path) -> Opt
     if job.force_memory || instance.backend != LLAMA || has_word(instance) {
         return None;
     }
-    let texts = matches!(task.method, Method::Perplexity(_));
+    let texts = task.method.windows().is_some();
     let params: Vec<_> = instance.params.iter().cloned().chain(batch(instance, task)).collect();
     let fit = of(instance.model_path.as_deref()?, &params, texts, root).ok()?;
     (!fit.fits).then_some(fit.advice)
@@ -123,5 +123,7 @@ pub fn warnings(job: &Job, shown: &Path, root: &Path) -> Vec<Problem> {
         let what = format!("object \"{}\" does not fit: {why}", instance.id);
         Some(Problem::new(shown, 0, what, ""))
     };
-    job.instances.iter().filter_map(one).collect()
+    // How large a model will be that has yet to be made is seen when it is there.
+    let there = |instance: &&Instance| instance.quantize.as_ref().is_none_or(|q| q.is_none());
+    job.instances.iter().filter(there).filter_map(one).collect()
 }

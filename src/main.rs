@@ -39,8 +39,10 @@ enum Command {
     Report(report::Report),
     History(history::History),
     Probe(probe::Probe),
+    Quantize(quantize::Quantize),
     Watch(watch::Watch),
     Conform(conform::Conform),
+    Variants(variants::Variants),
     Version(version::Version),
 }
 
@@ -68,8 +70,10 @@ fn main() -> ExitCode {
             Command::Report(arguments) => report::run(&arguments),
             Command::History(arguments) => history::run(&arguments),
             Command::Probe(arguments) => probe::run(&arguments),
+            Command::Quantize(arguments) => quantize::run(&arguments),
             Command::Watch(arguments) => watch::run(&arguments),
             Command::Conform(arguments) => conform::run(&arguments),
+            Command::Variants(arguments) => variants::run(&arguments),
             Command::Version(_) => version::run(),
         }),
     }

@@ -148,6 +148,10 @@ const CASE_TAIL: &[&str] = &[
     "retries",
     "adapter_ms",
     "paradigm",
+    "model_bytes",
+    "bits_per_weight",
+    "kl_p99",
+    "kl_max",
 ];
 
 /// Columns of cases.csv, in order; `metrics` are those of the tasks' own metrics.

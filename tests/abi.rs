@@ -181,6 +181,14 @@ fn the_rust_mirror_has_the_headers_layout() {
     layout!(l, eb_score_text_v1 = EbScoreTextV1 { struct_size, reserved, score });
     layout!(l, eb_lora = EbLora { struct_size, scale, path });
     layout!(l, eb_lora_v1 = EbLoraV1 { struct_size, reserved, set });
+    layout!(l, eb_logits_v1 = EbLogitsV1 { struct_size, reserved, evaluate });
+    layout!(
+        l,
+        eb_quantize_request =
+            EbQuantizeRequest { struct_size, threads, flags, model, out, kind, imatrix, log, log_user }
+    );
+    layout!(l, eb_quantized = EbQuantized { struct_size, n_fallback, n_weights, weights_bytes });
+    layout!(l, eb_quantize_v1 = EbQuantizeV1 { struct_size, reserved, quantize });
     layout!(l, eb_device = EbDevice { struct_size, cores, name, driver, memory_bytes, memory_free_bytes });
     layout!(l, eb_device_v1 = EbDeviceV1 { struct_size, reserved, get });
     layout!(l, eb_power_v1 = EbPowerV1 { struct_size, n_rails, name, read });
@@ -211,6 +219,7 @@ fn the_rust_mirror_has_the_headers_layout() {
         EB_TOKENIZE_PARSE_SPECIAL,
         EB_REQUEST_IGNORE_EOS,
         EB_REQUEST_PARSE_SPECIAL,
+        EB_QUANTIZE_PURE,
         EB_EVENT_PREFILL,
         EB_EVENT_TOKEN,
         EB_EVENT_SCORE,

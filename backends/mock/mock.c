@@ -8,6 +8,8 @@
  * a real model, and one bit of difference in a prompt shows.
  *
  * A model is a file that begins with such parameters, a line `key = value` each; those of the job come after.
+ * A model that is quantised to "Q8", "Q4" or "Q2" is its original with a line `noise = N` before it: logits are then moved by
+ * up to N thousandths, so that answers change and distributions part. "odd" has a tensor that falls back.
  * Prefix hints are believed, and held against the prompts: one that is not true fails its request.
  *
  * Parameters (all optional)
@@ -19,6 +21,7 @@
  *   score = true            offer eb.score/1
  *   tokenizer = true        offer a tokenizer
  *   adapters = true         offer eb.lora/1. An adapter is a file that begins with "mock-lora"; what follows makes another model
+ *   noise = 0               how far logits are moved, in thousandths
  *   n_weights, weights_bytes, kv_bytes, compute_bytes = 0   what info() tells of them
  *   devices = 1             how many probe() counts and eb.device/1 describes, once opened
  *   device_memory = 1048576 bytes of each, half of them free
@@ -77,7 +80,7 @@ static const char *const faults[] = {
 struct eb_session {
     uint64_t n_ctx, seed, own_seed, load_us, prefill_us, token_us, fault_at, calls;
     uint64_t n_weights, weights_bytes, kv_bytes, compute_bytes;
-    uint64_t batch;
+    uint64_t batch, noise;
     uint64_t prefix_id, prefix_state, prefix_len; /* what is kept: its hash and its tokens */
     int score, tokenizer, fault;
     int adapters;
@@ -173,6 +176,7 @@ static int set_param(eb_session *m, eb_str key, eb_str value) {
     if (eb_str_eq(key, "prefill_us")) return number(value, &m->prefill_us);
     if (eb_str_eq(key, "token_us")) return number(value, &m->token_us);
     if (eb_str_eq(key, "batch")) return number(value, &m->batch) && m->batch >= 1 && m->batch <= MAX_BATCH;
+    if (eb_str_eq(key, "noise")) return number(value, &m->noise);
     if (eb_str_eq(key, "fault_at")) return number(value, &m->fault_at);
     if (eb_str_eq(key, "score")) return boolean(value, &m->score);
     if (eb_str_eq(key, "tokenizer")) return boolean(value, &m->tokenizer);
@@ -201,11 +205,14 @@ static uint64_t mix(uint64_t h, uint64_t v) {
 }
 
 /* Letters, space and newline are likely, all else is not. */
+static double noise; /* of the session that is open */
+
 static double logit(uint64_t state, int32_t token) {
     int likely = (token >= 'a' && token <= 'z') || token == ' ' || token == '\n' || token == EOS ||
                  (token >= 'A' && token <= 'D');
     uint64_t h = mix(state, (uint64_t)token * 2654435761u);
-    return (double)(h >> 40) / (double)(1 << 24) * 8.0 - (likely ? 0.0 : 12.0);
+    double moved = noise == 0 ? 0 : noise * ((double)(mix(h, 7) >> 40) / (double)(1 << 24) - 0.5);
+    return (double)(h >> 40) / (double)(1 << 24) * 8.0 + moved - (likely ? 0.0 : 12.0);
 }
 
 /* Natural logarithm of p(token | state), and the most likely token. */
@@ -424,6 +431,7 @@ static eb_status mock_open(const eb_open_params *p, eb_session **out, eb_error *
     offer_score = m->score;
     offer_lora = m->adapters;
     m->own_seed = m->seed;
+    noise = (double)m->noise * 1e-3;
     *out = m;
     return EB_OK;
 }
@@ -724,6 +732,67 @@ static eb_status mock_lora_set(eb_session *m, const eb_lora *const *adapters, si
 }
 
 static const eb_lora_v1 lora_v1 = {sizeof(eb_lora_v1), 0, mock_lora_set};
+static eb_status mock_evaluate(eb_session *m, const int32_t *tokens, size_t n_tokens, size_t first,
+                               int32_t (*row)(void *user, const float *logits, size_t n_vocab), void *user,
+                               eb_error *error) {
+    float logits[N_VOCAB];
+    uint64_t state = m->seed;
+    size_t i;
+    int32_t t;
+    m->aborted = 0;
+    m->prefix_id = 0;
+    if (n_tokens > m->n_ctx) return eb_fail(error, EB_ERR_CONTEXT_FULL, "the tokens do not fit n_ctx: raise it");
+    for (i = 0; i < n_tokens; i++) {
+        state = mix(state, (uint64_t)tokens[i]);
+        if (m->aborted) return eb_fail(error, EB_ERR_ABORTED, "aborted");
+        if (i < first) continue;
+        for (t = 0; t < N_VOCAB; t++) logits[t] = (float)logit(state, t);
+        if (row(user, logits, N_VOCAB)) break;
+    }
+    return EB_OK;
+}
+
+static const eb_logits_v1 logits_v1 = {sizeof(eb_logits_v1), 0, mock_evaluate};
+
+/* Is s the NUL-terminated string z, in any case? */
+static int same_word(eb_str s, const char *z) {
+    size_t i;
+    for (i = 0; i < s.len; i++)
+        if (!z[i] || (s.ptr[i] | 32) != (z[i] | 32)) return 0;
+    return !z[s.len];
+}
+
+/* The smaller model is the original with more noise. */
+static eb_status mock_quantize(const eb_quantize_request *request, eb_quantized *out, eb_error *error) {
+    static const struct {
+        const char *kind;
+        int noise, bits;
+    } kinds[] = {{"Q8", 20, 8}, {"Q4", 500, 4}, {"Q2", 6000, 2}, {"odd", 1000, 4}};
+    char name[4096], buffer[4096];
+    FILE *from, *to;
+    size_t i, n;
+    for (i = 0; i < sizeof kinds / sizeof *kinds && !same_word(request->kind, kinds[i].kind); i++) {
+    }
+    if (i == sizeof kinds / sizeof *kinds)
+        return eb_fail(error, EB_ERR_INVALID, "no such kind; there is Q8, Q4, Q2, odd");
+    if (!copy_text(request->model, name, sizeof name) || !(from = fopen(name, "rb")))
+        return eb_fail(error, EB_ERR_MODEL, "the original cannot be opened");
+    if (!copy_text(request->out, name, sizeof name) || !(to = fopen(name, "wb"))) {
+        fclose(from);
+        return eb_fail(error, EB_ERR_INTERNAL, "the file cannot be written");
+    }
+    fprintf(to, "noise = %d\n", kinds[i].noise);
+    fprintf(to, "n_weights = 1000\nweights_bytes = %d\n", 125 * kinds[i].bits);
+    while ((n = fread(buffer, 1, sizeof buffer, from)) > 0) fwrite(buffer, 1, n, to);
+    fclose(from);
+    if (fclose(to) != 0) return eb_fail(error, EB_ERR_INTERNAL, "the file cannot be written: is the disk full?");
+    out->n_fallback = same_word(request->kind, "odd");
+    out->n_weights = 1000;
+    out->weights_bytes = (uint64_t)(125 * kinds[i].bits);
+    return EB_OK;
+}
+
+static const eb_quantize_v1 quantize_v1 = {sizeof(eb_quantize_v1), 0, mock_quantize};
 
 static eb_status mock_device(uint32_t index, eb_device *out, eb_error *error) {
     if (index >= n_devices) return eb_fail(error, EB_ERR_INVALID, "no such device");
@@ -757,6 +826,8 @@ static const void *mock_get_extension(eb_str name) {
     if (eb_str_eq(name, EB_EXT_DEVICE)) return &device_v1;
     if (offer_score && eb_str_eq(name, EB_EXT_SCORE)) return &score_v1;
     if (offer_lora && eb_str_eq(name, EB_EXT_LORA)) return &lora_v1;
+    if (offer_score && eb_str_eq(name, EB_EXT_LOGITS)) return &logits_v1;
+    if (eb_str_eq(name, EB_EXT_QUANTIZE)) return &quantize_v1;
     return NULL;
 }
 

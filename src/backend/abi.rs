@@ -21,6 +21,10 @@ pub const EB_EXT_SCORE: &str = "eb.score/1";
 pub const EB_EXT_SCORE_TEXT: &str = "eb.score_text/1";
 /// Name of the extension that sets LoRA adapters.
 pub const EB_EXT_LORA: &str = "eb.lora/1";
+/// Name of the extension that shows distributions.
+pub const EB_EXT_LOGITS: &str = "eb.logits/1";
+/// Name of the extension that makes models smaller.
+pub const EB_EXT_QUANTIZE: &str = "eb.quantize/1";
 /// Name of the extension that describes devices.
 pub const EB_EXT_DEVICE: &str = "eb.device/1";
 /// Name of the extension that reads power rails.
@@ -54,6 +58,8 @@ pub const EB_TOKENIZE_PARSE_SPECIAL: u64 = 1 << 1;
 
 pub const EB_REQUEST_IGNORE_EOS: u64 = 1 << 0;
 pub const EB_REQUEST_PARSE_SPECIAL: u64 = 1 << 1;
+
+pub const EB_QUANTIZE_PURE: u64 = 1 << 0;
 
 pub const EB_EVENT_PREFILL: i32 = 1;
 pub const EB_EVENT_TOKEN: i32 = 2;
@@ -371,6 +377,56 @@ pub struct EbScoreTextV1 {
     pub struct_size: u32,
     pub reserved: u32,
     pub score: Option<EbScoreTextFn>,
+}
+
+/// Takes the logits of one position.
+pub type EbRowFn = unsafe extern "C" fn(user: *mut c_void, logits: *const f32, n_vocab: usize) -> i32;
+pub type EbEvaluateFn = unsafe extern "C" fn(
+    *mut EbSession,
+    *const i32,
+    usize,
+    usize,
+    Option<EbRowFn>,
+    *mut c_void,
+    *mut EbError,
+) -> EbStatus;
+
+#[repr(C)]
+pub struct EbLogitsV1 {
+    pub struct_size: u32,
+    pub reserved: u32,
+    pub evaluate: Option<EbEvaluateFn>,
+}
+
+#[repr(C)]
+pub struct EbQuantizeRequest {
+    pub struct_size: u32,
+    pub threads: u32,
+    pub flags: u64,
+    pub model: EbStr,
+    pub out: EbStr,
+    pub kind: EbStr,
+    pub imatrix: EbStr,
+    pub log: Option<unsafe extern "C" fn(log_user: *mut c_void, level: i32, line: EbStr)>,
+    pub log_user: *mut c_void,
+}
+
+#[repr(C)]
+#[derive(Debug, Clone, Copy)]
+pub struct EbQuantized {
+    pub struct_size: u32,
+    pub n_fallback: u32,
+    pub n_weights: u64,
+    pub weights_bytes: u64,
+}
+
+pub type EbQuantizeFn = unsafe extern "C" fn(*const EbQuantizeRequest, *mut EbQuantized, *mut EbError) -> EbStatus;
+
+#[repr(C)]
+pub struct EbQuantizeV1 {
+    pub struct_size: u32,
+    pub reserved: u32,
+    pub quantize: Option<EbQuantizeFn>,
 }
 
 #[repr(C)]

@@ -177,6 +177,22 @@ impl Client {
         }
     }
 
+    /// Holds a stretch of a text against the original, or keeps it as the original's: see [`Open::logits`].
+    pub fn diverge(&mut self, window: Window, timeout: Duration) -> Result<Diverged, HostError> {
+        match self.call(&ToHost::Diverge(window), timeout, "the comparison with the original")? {
+            FromHost::Diverged(answer) => Ok(answer),
+            other => Err(self.nonsense(&other)),
+        }
+    }
+
+    /// Has a smaller model made; no model is open then.
+    pub fn quantize(&mut self, wanted: Quantize, timeout: Duration) -> Result<Quantized, HostError> {
+        match self.call(&ToHost::Quantize(wanted), timeout, "quantize")? {
+            FromHost::Quantized(made) => Ok(made),
+            other => Err(self.nonsense(&other)),
+        }
+    }
+
     /// Forgets every sequence.
     pub fn reset(&mut self, timeout: Duration) -> Result<(), HostError> {
         match self.call(&ToHost::Reset, timeout, "reset")? {
@@ -392,6 +408,8 @@ fn variant(message: &FromHost) -> &'static str {
         FromHost::Scored(_) => "Scored",
         FromHost::Tokens(_) => "Tokens",
         FromHost::Adapted(_) => "Adapted",
+        FromHost::Diverged(_) => "Diverged",
+        FromHost::Quantized(_) => "Quantized",
         FromHost::Power(_) => "Power",
         FromHost::Done => "Done",
         FromHost::Failed(_) => "Failed",

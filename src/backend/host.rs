@@ -9,6 +9,7 @@ use super::abi::{
     EB_INFO_BATCH, EB_INFO_SAMPLING, EB_INFO_TOKENIZER, EB_TOKENIZE_ADD_SPECIAL, EB_TOKENIZE_PARSE_SPECIAL,
 };
 use super::abi::{EB_REQUEST_IGNORE_EOS, EB_REQUEST_PARSE_SPECIAL, EbRequest, EbStr};
+use super::divergence::Original;
 use super::extension;
 use super::loader;
 use super::power::{Rails, Watch};
@@ -56,7 +57,7 @@ fn serve() -> io::Result<()> {
     std::thread::Builder::new().name("frames".into()).spawn(move || read_frames(reader, sender, for_reader))?;
 
     send(writer, &FromHost::Hello { protocol: PROTOCOL, pid: std::process::id() })?;
-    let mut worker = Worker { session: None, watch: None, aborter, prefixes: Prefixes::default() };
+    let mut worker = Worker { session: None, watch: None, original: None, aborter, prefixes: Prefixes::default() };
     while let Ok(message) = receiver.recv() {
         let last = matches!(message, ToHost::Close);
         let answer = worker.handle(message);
@@ -176,6 +177,8 @@ struct Worker {
     session: Option<Session>,
     /// Reads the backend's own power rails.
     watch: Option<Watch>,
+    /// What this model is held against, or kept as.
+    original: Option<Original>,
     aborter: SharedAborter,
     prefixes: Prefixes,
 }
@@ -196,6 +199,14 @@ impl Worker {
             }
             ToHost::Abort => Ok(FromHost::Done),
             ToHost::Adapt { adapters, title } => self.adapt(&adapters, &title).map(FromHost::Adapted),
+            ToHost::Quantize(wanted) => {
+                self.close();
+                quantize(&wanted).map(FromHost::Quantized)
+            }
+            ToHost::Diverge(window) => match (&self.session, &mut self.original) {
+                (Some(session), Some(original)) => original.diverge(session, &window).map(FromHost::Diverged),
+                _ => Err(Failure::new(FailureKind::Internal, "no model was opened for a comparison in this host")),
+            },
             other => match &self.session {
                 None => Err(nothing_open()),
                 Some(session) => return call(session, &mut self.prefixes, other),
@@ -226,6 +237,7 @@ impl Worker {
         self.watch = rails.map(|rails| rails.watch(open.power_hz, report_power));
         *self.aborter.lock().unwrap_or_else(|e| e.into_inner()) = Some(session.aborter());
         self.session = Some(session);
+        self.original = open.logits.as_ref().map(|file| Original::open(file, opened.n_vocab)).transpose()?;
         Ok(opened)
     }
 
@@ -240,12 +252,21 @@ impl Worker {
     fn close(&mut self) {
         self.aborter.lock().unwrap_or_else(|e| e.into_inner()).take();
         self.watch = None;
+        self.original = None;
         self.session = None;
     }
 }
 
 fn nothing_open() -> Failure {
     Failure::new(FailureKind::Internal, "no model is open in this host")
+}
+
+/// Makes a smaller model, and writes nothing else.
+fn quantize(wanted: &Quantize) -> Result<Quantized, Failure> {
+    let _ = rustix::thread::set_name(&title("quantize"));
+    sandbox::enter_to_quantize(wanted);
+    let backend = loader::load(&wanted.backend).map_err(|message| Failure::new(FailureKind::Unsupported, message))?;
+    extension::quantize(&backend, wanted)
 }
 
 /// At most 15 bytes, as the kernel keeps them.
@@ -295,7 +316,12 @@ fn call(session: &Session, prefixes: &mut Prefixes, message: ToHost) -> FromHost
             session.tokenize(&text, flags(control)).map(FromHost::Tokens).map_err(CallError::Failed)
         }
         ToHost::Reset => session.reset().map(|()| FromHost::Done).map_err(CallError::Failed),
-        ToHost::Open(_) | ToHost::Adapt { .. } | ToHost::Close | ToHost::Abort => Ok(FromHost::Done),
+        ToHost::Open(_)
+        | ToHost::Adapt { .. }
+        | ToHost::Close
+        | ToHost::Abort
+        | ToHost::Diverge(_)
+        | ToHost::Quantize(_) => Ok(FromHost::Done),
     };
     result.unwrap_or_else(|e| match e {
         CallError::Failed(failure) => FromHost::Failed(failure),

@@ -6,6 +6,7 @@
 pub use edgebench_abi as abi;
 pub mod client;
 pub mod conform;
+mod divergence;
 pub mod elf;
 mod extension;
 pub mod host;

@@ -1,7 +1,7 @@
-//! What a host may touch: it reads the model, the plugin and the system, uses devices, and writes nothing. It
-//! must not know what a plugin does. Landlock (Linux 5.13) enforces it; on older kernels nothing does.
+//! What a host may touch: it reads the model, the plugin and the system, uses devices, and writes nothing but the one
+//! file that is its work, if there is one. It must not know what a plugin does. Landlock (Linux 5.13) enforces it; on older kernels nothing does.
 
-use super::wire::Open;
+use super::wire::{Open, Quantize};
 use landlock::{
     ABI, Access, AccessFs, CompatLevel, Compatible, PathBeneath, PathFd, Ruleset, RulesetAttr, RulesetCreatedAttr,
     RulesetStatus,
@@ -20,9 +20,30 @@ pub fn enter(open: &Open) -> String {
     if !open.sandbox {
         return "off: the job says so".to_owned();
     }
-    match restrict(&needed(open)) {
+    let logits = open.logits.as_ref();
+    let (write, read) = (logits.filter(|l| l.write), logits.filter(|l| !l.write));
+    let files: Vec<PathBuf> = needed(open).into_iter().chain(read.map(|l| l.path.clone().into())).collect();
+    match restrict(&files, write.map(|l| Path::new(&l.path))) {
         Ok(status) => status,
         Err(e) => format!("off: {e}"),
+    }
+}
+
+/// The same before a model is made smaller.
+pub fn enter_to_quantize(wanted: &Quantize) {
+    let reads = Open {
+        backend: wanted.backend.clone(),
+        model: wanted.model.clone(),
+        params: vec![("imatrix".to_owned(), wanted.imatrix.clone())],
+        title: String::new(),
+        sandbox: wanted.sandbox,
+        power_hz: 0,
+        adapters: Vec::new(),
+        logits: None,
+    };
+    if wanted.sandbox {
+        // What is not in force is no reason to make nothing.
+        let _ = restrict(&needed(&reads), Some(Path::new(&wanted.out)));
     }
 }
 
@@ -59,7 +80,7 @@ fn wheels(place: &Path) -> Option<PathBuf> {
     place.ancestors().skip(1).take(3).find(|folder| holds_wheels(folder)).map(Path::to_path_buf)
 }
 
-fn restrict(files: &[PathBuf]) -> Result<String, landlock::RulesetError> {
+fn restrict(files: &[PathBuf], written: Option<&Path>) -> Result<String, landlock::RulesetError> {
     let abi = ABI::V3;
     let mut ruleset = Ruleset::default()
         .set_compatibility(CompatLevel::BestEffort)
@@ -73,6 +94,9 @@ fn restrict(files: &[PathBuf]) -> Result<String, landlock::RulesetError> {
         if let Ok(fd) = PathFd::new(path) {
             ruleset = ruleset.add_rule(PathBeneath::new(fd, access))?;
         }
+    }
+    if let Some(fd) = written.and_then(|path| PathFd::new(path).ok()) {
+        ruleset = ruleset.add_rule(PathBeneath::new(fd, AccessFs::from_all(abi) & AccessFs::from_file(abi)))?;
     }
     if let Ok(fd) = PathFd::new(DEVICES) {
         ruleset = ruleset.add_rule(PathBeneath::new(fd, read | AccessFs::WriteFile))?;
@@ -98,6 +122,7 @@ mod tests {
             sandbox: true,
             power_hz: 0,
             adapters: vec!["/adapters/a.gguf".to_owned()],
+            logits: None,
         }
     }
 

@@ -7,6 +7,7 @@ use super::sink::{Collector, Progress, Violation};
 use super::wire::{Adapter, Failure, FailureKind};
 use std::ffi::c_void;
 use std::marker::PhantomData;
+use std::ops::ControlFlow;
 use std::ptr::{self, NonNull};
 
 /// A backend's table, checked to be complete by the loader.
@@ -127,6 +128,7 @@ impl Backend {
             backend: *self,
             score: self.extension::<EbScoreV1>().and_then(|table| table.score),
             score_text: self.extension::<EbScoreTextV1>().and_then(|table| table.score),
+            evaluate: self.extension::<EbLogitsV1>().and_then(|table| table.evaluate),
             _bound: PhantomData,
         })
     }
@@ -159,6 +161,7 @@ pub struct Session {
     backend: Backend,
     score: Option<EbScoreFn>,
     score_text: Option<EbScoreTextFn>,
+    evaluate: Option<EbEvaluateFn>,
     _bound: PhantomData<*mut ()>,
 }
 
@@ -332,6 +335,38 @@ impl Session {
         })
     }
 
+    /// The logits of what comes after each token from `first` on, row by row, until `row` says that it is enough.
+    pub fn evaluate(
+        &self,
+        tokens: &[i32],
+        first: usize,
+        mut row: impl FnMut(&[f32]) -> ControlFlow<()>,
+    ) -> Result<(), Failure> {
+        let Some(evaluate) = self.evaluate else {
+            let message = format!(
+                "the backend `{}` does not show what it says of each next token (it has no {EB_EXT_LOGITS}): leave out \
+                 tasks with method = \"divergence\"",
+                self.backend.name()
+            );
+            return Err(Failure::new(FailureKind::Unsupported, message));
+        };
+        let mut row: &mut dyn FnMut(&[f32]) -> ControlFlow<()> = &mut row;
+        let mut error = EbError::new();
+        // SAFETY: the session is open; tokens, `row` and the error live for the call.
+        let status = unsafe {
+            evaluate(
+                self.raw.as_ptr(),
+                tokens.as_ptr(),
+                tokens.len(),
+                first,
+                Some(on_row),
+                (&raw mut row).cast(),
+                &mut error,
+            )
+        };
+        failure(status, &error)
+    }
+
     fn call(&self, collector: Collector, call: impl FnOnce(*const EbSink, *mut EbError) -> EbStatus) -> Collected {
         let mut error = EbError::new();
         let (start, progress, status) = collector.collect(|sink| call(sink, &mut error), |&status| status == EB_OK);
@@ -378,7 +413,7 @@ impl Drop for Session {
 }
 
 /// `Err` unless `status` is `EB_OK`.
-fn failure(status: EbStatus, error: &EbError) -> Result<(), Failure> {
+pub(super) fn failure(status: EbStatus, error: &EbError) -> Result<(), Failure> {
     if status == EB_OK {
         return Ok(());
     }
@@ -414,11 +449,25 @@ fn kind_of(status: EbStatus) -> FailureKind {
     }
 }
 
+/// One position's logits to the closure that `user` points to.
+///
+/// # Safety
+/// `user` is a `&mut dyn FnMut(&[f32]) -> ControlFlow<()>` that nobody else uses, and `logits` has `n` numbers.
+unsafe extern "C" fn on_row(user: *mut c_void, logits: *const f32, n: usize) -> i32 {
+    // SAFETY: passed on to the caller.
+    let row = unsafe { &mut *user.cast::<&mut dyn FnMut(&[f32]) -> ControlFlow<()>>() };
+    if logits.is_null() {
+        return 1;
+    }
+    // SAFETY: passed on to the caller.
+    i32::from(row(unsafe { std::slice::from_raw_parts(logits, n) }).is_break())
+}
+
 /// A backend's log line into the `log` crate.
 ///
 /// # Safety
 /// `line` is readable for the duration of the call.
-unsafe extern "C" fn on_log(_user: *mut c_void, level: i32, line: EbStr) {
+pub(super) unsafe extern "C" fn on_log(_user: *mut c_void, level: i32, line: EbStr) {
     let level = match level {
         EB_LOG_ERROR => log::Level::Error,
         EB_LOG_WARN => log::Level::Warn,

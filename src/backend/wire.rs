@@ -24,6 +24,10 @@ pub enum ToHost {
     /// Have these adapters, and no others, act on the model that is open, and forget all sequences. The process is called
     /// `title` from then on. → `Adapted`
     Adapt { adapters: Vec<Adapter>, title: String },
+    /// Hold the distributions over some tokens against the original's, or keep them as the original's. → `Diverged`
+    Diverge(Window),
+    /// Make a smaller model; without one open. → `Quantized`
+    Quantize(Quantize),
     /// Forget all sequences. → `Done`
     Reset,
     /// Free the model and leave. → `Done`, then the host exits
@@ -46,6 +50,8 @@ pub enum FromHost {
     Tokens(Vec<i32>),
     /// It took so long, in ns.
     Adapted(u64),
+    Diverged(Diverged),
+    Quantized(Quantized),
     /// Not an answer: comes at any time after `Opened`, where the backend has rails and `power_hz` asked for them.
     Power(PowerReading),
     Done,
@@ -71,6 +77,8 @@ pub struct Open {
     pub power_hz: u32,
     /// Paths of all adapters that this host may be asked to use: it reads no other files.
     pub adapters: Vec<String>,
+    /// For [`ToHost::Diverge`].
+    pub logits: Option<LogitsFile>,
 }
 
 /// A LoRA adapter.
@@ -80,6 +88,66 @@ pub struct Adapter {
     pub path: String,
     /// 1: as it was trained.
     pub scale: f32,
+}
+
+/// The file that keeps what the original says of each next token.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LogitsFile {
+    /// Absolute; it is there.
+    pub path: String,
+    /// This is the original: the file is written. Else it is read.
+    pub write: bool,
+}
+
+/// A stretch of a text, in tokens: neither part is empty.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Window {
+    pub context: Vec<i32>,
+    /// Those whose distributions count.
+    pub scored: Vec<i32>,
+}
+
+/// What became of a [`Window`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Diverged {
+    /// CLOCK_MONOTONIC, in ns.
+    pub start_ns: u64,
+    /// In ns after `start_ns`.
+    pub done_ns: u64,
+    /// Of the scored tokens, natural.
+    pub logprob: f64,
+    /// Of each scored token: KL(original ‖ this) of what may stand there, in nats. Empty for the original.
+    pub kl: Vec<f32>,
+    /// Of how many of them the most likely token is the original's.
+    pub same_top: u32,
+}
+
+/// A smaller model that is wanted; all paths are absolute.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Quantize {
+    /// As in [`Open`].
+    pub backend: String,
+    pub model: String,
+    /// There, and empty: the one file that the host may write.
+    pub out: String,
+    /// In the backend's words.
+    pub kind: String,
+    /// Every matrix gets that kind.
+    pub pure: bool,
+    /// Empty: none.
+    pub imatrix: String,
+    /// 0: as many as the backend thinks best.
+    pub threads: u32,
+    pub sandbox: bool,
+}
+
+/// What was made. Unknown numbers are 0.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Quantized {
+    /// Tensors that could not have that kind, and have another.
+    pub n_fallback: u32,
+    pub n_weights: u64,
+    pub weights_bytes: u64,
 }
 
 /// What was loaded. Unknown numbers are 0, unknown texts empty.
@@ -407,8 +475,10 @@ mod tests {
                 sandbox: true,
                 power_hz: 10,
                 adapters: vec!["/a.gguf".into()],
+                logits: Some(LogitsFile { path: "/l".into(), write: true }),
             }),
             ToHost::Adapt { adapters: vec![Adapter { path: "/a.gguf".into(), scale: 0.5 }], title: "u".into() },
+            ToHost::Diverge(Window { context: vec![1], scored: vec![2] }),
             ToHost::Generate(vec![Prompt {
                 id: 7,
                 input: Input::Text("你好".into(), Control::PLAIN),

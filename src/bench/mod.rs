@@ -128,13 +128,17 @@ impl Objects {
             chat: ChatSpec::default(),
             lora: None,
             paradigm: None,
+            quantize: None,
         };
         Ok(models.iter().flat_map(|model| combinations.iter().map(move |params| one(model, params))).collect())
     }
 }
 
 /// A built-in backend's name, or the absolute path of a plugin that can be loaded here; empty: the first built-in one.
-fn backend(text: &str) -> Result<String, String> {
+///
+/// # Errors
+/// There is none of that name, or the plugin cannot be loaded here.
+pub fn backend(text: &str) -> Result<String, String> {
     let built_in = hosts::built_in();
     if is_path(text) {
         hosts::check_plugin(Path::new(text)).map_err(|e| format!("--backend {text}: the plugin {e}"))?;

@@ -184,6 +184,7 @@ impl Runner {
             sandbox: self.settings.sandbox,
             power_hz: self.telemetry.plugin_hz(),
             adapters: Vec::new(),
+            logits: None,
         };
         let mut client = Client::start(&instance.backend).map_err(failed)?;
         let opened = client.open(open, LOAD_TIMEOUT).map_err(failed)?;

@@ -18,6 +18,7 @@ use crate::story::run_folder::Run;
 use crate::testcase::lock::Lock;
 use crate::testcase::plan::{Checkpoint, Plan};
 use crate::testcase::run::{self, RunError, Verbosity};
+use crate::testcase::smaller;
 use act::{Current, Event};
 use curve::{Point, Status};
 use find::{Candidate, Finder};
@@ -222,6 +223,7 @@ fn evaluate(
         Ok(plan) => plan,
         Err(problems) => return Err(WatchError::Job(problems)),
     };
+    smaller::make(&mut plan, |_| {});
     plan.job.measure.makes_room = rules.nice > 0 || rules.cpus.is_some();
     plan.until = rules.budget.map(|budget| Instant::now() + budget);
     let verbosity = if request.quiet { Verbosity::Quiet } else { Verbosity::Normal };

@@ -7,10 +7,12 @@ pub mod conform;
 pub mod history;
 pub mod import;
 pub mod probe;
+pub mod quantize;
 pub mod rank;
 pub mod report;
 pub mod run;
 pub mod tune;
+pub mod variants;
 pub mod version;
 pub mod watch;
 

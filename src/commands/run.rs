@@ -3,9 +3,10 @@
 use super::{FAILED, MACHINE, OK, REFUSED, complain, report, write_prom};
 use argh::FromArgs;
 use edgebench::story::run_folder::Run as Folder;
-use edgebench::story::{prom, rank, suite, table};
+use edgebench::story::{prom, rank, suite, table, variants};
 use edgebench::testcase::plan::Plan;
 use edgebench::testcase::run::{self, RunError, Verbosity};
+use edgebench::testcase::smaller;
 use std::path::PathBuf;
 
 #[derive(FromArgs)]
@@ -54,6 +55,12 @@ pub fn run(arguments: &Run) -> u8 {
             return REFUSED;
         }
     }
+    let quiet = arguments.quiet;
+    smaller::make(&mut plan, |line| {
+        if !quiet {
+            eprintln!("{line}");
+        }
+    });
     let unfinished = || if arguments.resume { run::unfinished(&plan.job.name) } else { None };
     let folder = arguments.out.clone().or_else(unfinished).unwrap_or_else(|| run::default_folder(&plan.job.name));
     let verbosity = if arguments.quiet { Verbosity::Quiet } else { Verbosity::Normal };
@@ -78,6 +85,12 @@ pub fn run(arguments: &Run) -> u8 {
             eprintln!("edgebench: {}: the suites cannot be written: {e}", outcome.folder.display());
             return MACHINE;
         }
+    }
+    if plan.job.instances.iter().any(|i| i.quantize.is_some())
+        && let Ok(all) = Folder::read(&outcome.folder).and_then(|run| variants::variants(&run))
+        && !all.is_empty()
+    {
+        println!("{}", variants::print(&all, variants::Format::Text));
     }
     // Who interrupts does not want to wait.
     if !arguments.no_report

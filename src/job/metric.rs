@@ -74,6 +74,10 @@ metrics! {
     BitsPerByte "bits_per_byte"
     /// Of the last words of texts: lm-eval's `perplexity` of LAMBADA.
     TargetPerplexity "target_perplexity"
+    /// Kullback-Leibler divergence of what may come next, of the original's distribution from the model's; nats per token.
+    Kl "kl"
+    /// Share of tokens where the most likely one is the original's.
+    SameTop "same_top"
 }
 
 /// What a metric looks at.
@@ -89,12 +93,17 @@ enum Kind {
     Options,
     /// Log-likelihoods of texts.
     Language,
+    /// Distributions over texts.
+    Divergence,
 }
 
 impl Metric {
     /// What method = "perplexity" measures.
     pub const LANGUAGE: [Metric; 4] =
         [Metric::Perplexity, Metric::WordPerplexity, Metric::BytePerplexity, Metric::BitsPerByte];
+
+    /// What method = "divergence" measures.
+    pub const DIVERGENCE: [Metric; 2] = [Metric::Kl, Metric::SameTop];
 
     /// Its word in the job file and its column in cases.csv.
     pub fn name(self) -> &'static str {
@@ -108,18 +117,19 @@ impl Metric {
             NumberMatch | SquadEm | SquadF1 | CmrcEm | CmrcF1 | RougeL | RougeLZh | Bleu | BleuZh | Chrf => Kind::Text,
             AccNorm | AccMutualInfo | Ece => Kind::Options,
             Perplexity | WordPerplexity | BytePerplexity | BitsPerByte | TargetPerplexity => Kind::Language,
+            Kl | SameTop => Kind::Divergence,
             _ => Kind::Classes,
         }
     }
 
     /// Is less better?
     pub fn lower_is_better(self) -> bool {
-        self.kind() == Kind::Language || self == Metric::Ece
+        self.kind() == Kind::Language || matches!(self, Metric::Ece | Metric::Kl)
     }
 
-    /// Is it about the log-likelihoods of whole texts?
+    /// Is it about whole texts?
     pub fn is_of_texts(self) -> bool {
-        self.kind() == Kind::Language
+        matches!(self.kind(), Kind::Language | Kind::Divergence)
     }
 
     /// Is each record either right or wrong by it?
@@ -146,6 +156,7 @@ impl Metric {
     /// Why it cannot be had with `method`, and what to do.
     pub fn misfit(self, method: &Method) -> Option<(&'static str, &'static str)> {
         match (method, self.kind()) {
+            (Method::Divergence(_), Kind::Divergence) => None,
             (Method::Perplexity(_), Kind::Language) if self != Metric::TargetPerplexity => None,
             (Method::Cloze, Kind::Language) if self == Metric::TargetPerplexity => None,
             (Method::Cloze, _) if self == Metric::Acc => None,
@@ -153,9 +164,10 @@ impl Metric {
                 "is not measured by method = \"cloze\"",
                 "leave it out: accuracy and target_perplexity are always there",
             )),
-            (Method::Perplexity(_), _) => {
-                Some(("is not measured by method = \"perplexity\"", "leave it out, or change the method"))
+            (Method::Perplexity(_) | Method::Divergence(_), _) => {
+                Some(("is not measured by the task's method", "leave it out, or change the method"))
             }
+            (_, Kind::Divergence) => Some(("needs whole texts and an original", "use method = \"divergence\"")),
             (_, Kind::Language) => Some(("needs whole texts to score", "use method = \"perplexity\"")),
             (Method::Choice(_), Kind::Text) => {
                 Some(("compares texts, and `choice` gives letters", "use method = \"generate\", or acc"))

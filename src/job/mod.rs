@@ -4,7 +4,7 @@
 //! `read` turns TOML into these types, `data` the words of a task for its files, `prompt` those parts of it that concern
 //! what a model sees, `load` those about how much is asked at a time, `lora` the adapters of an object, `metric` and `scoring` those about judging,
 //! `paradigm` what kind of learning it is about, `measure` those about sampling, power and limits, `gate` those about regressions, `suite` scores over several tasks,
-//! `watch` following a training run, `server` where a server is; `toml` is the table reader that remembers lines.
+//! `watch` following a training run, `server` where a server is, `quantize` models that are made smaller; `toml` is the table reader that remembers lines.
 
 mod data;
 mod gate;
@@ -14,6 +14,7 @@ mod measure;
 mod metric;
 mod paradigm;
 mod prompt;
+mod quantize;
 mod read;
 mod scoring;
 mod server;
@@ -27,6 +28,7 @@ pub use lora::Adapter;
 pub use measure::{Cooldown, Limits, Measure, Power, PowerSource};
 pub use metric::Metric;
 pub use paradigm::Paradigm;
+pub use quantize::{Quantize, variant_and_setting};
 pub use scoring::{Compat, Scoring, Tolerance};
 pub use server::Address;
 pub use suite::{Average, Suite};
@@ -90,6 +92,8 @@ pub struct Instance {
     pub lora: Option<Vec<Adapter>>,
     /// As the job says; `None`: see [`Paradigm::of`].
     pub paradigm: Option<Paradigm>,
+    /// The model is made out of `model` before it is run; then `model_path` is where it is.
+    pub quantize: Option<Quantize>,
 }
 
 /// Whether a model is asked in the form of a conversation.
@@ -120,14 +124,15 @@ impl Instance {
         self.model == watch::CHECKPOINT
     }
 
-    /// `threads=2 n_ctx=1024`, as written in the job, `chat=…` where there is one, and `lora=a.gguf@0.5` or `lora=none`.
+    /// `quantize=Q4_0 threads=2 n_ctx=1024`, as written in the job, `chat=…` where there is one, and `lora=a.gguf@0.5` or `lora=none`.
     pub fn params_text(&self) -> String {
         let folder = format!("{}/", self.folder.display());
         let written = |v: &'_ String| v.strip_prefix(&folder).filter(|v| is_beside(v)).unwrap_or(v).to_owned();
         let chat = (self.chat.template != ChatTemplate::Off).then(|| format!("chat={}", self.chat.text));
+        let quantize = self.quantize.as_ref().map(|q| format!("quantize={}", q.text()));
         let lora = self.lora.as_ref().map(|adapters| format!("{}={}", lora::KEY, lora::text(adapters)));
         let pairs = self.params.iter().map(|(k, v)| format!("{k}={}", written(v)));
-        pairs.chain(chat).chain(lora).collect::<Vec<_>>().join(" ")
+        quantize.into_iter().chain(pairs).chain(chat).chain(lora).collect::<Vec<_>>().join(" ")
     }
 
     /// Is `other` the same model, opened in the same way, with other adapters?
@@ -217,6 +222,8 @@ pub enum Method {
     Perplexity(Windows),
     /// The last word of texts.
     Cloze,
+    /// Distributions over whole texts, against those of the original.
+    Divergence(Windows),
 }
 
 impl Method {
@@ -232,6 +239,15 @@ impl Method {
             Method::Generate { .. } => "generate",
             Method::Perplexity(_) => "perplexity",
             Method::Cloze => "cloze",
+            Method::Divergence(_) => "divergence",
+        }
+    }
+
+    /// How whole texts are cut, if it is about them: nothing is right or wrong then.
+    pub fn windows(&self) -> Option<&Windows> {
+        match self {
+            Method::Perplexity(windows) | Method::Divergence(windows) => Some(windows),
+            _ => None,
         }
     }
 }
@@ -387,6 +403,15 @@ impl Job {
             }
         }
         cases
+    }
+
+    /// What `instance` is held against: the first of its object that differs from it in nothing but how the model is kept.
+    pub fn original<'a>(&'a self, instance: &'a Instance) -> &'a Instance {
+        let setting = |i: &Instance| variant_and_setting(&i.params_text()).1;
+        let same = |i: &&Instance| {
+            i.object == instance.object && i.backend == instance.backend && setting(i) == setting(instance)
+        };
+        self.instances.iter().find(same).unwrap_or(instance)
     }
 
     /// The name of a case: `tiny.3/colours`.

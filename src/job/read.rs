@@ -7,6 +7,7 @@ use super::load;
 use super::lora;
 use super::measure;
 use super::prompt::{self, OPTIONS};
+use super::quantize;
 use super::scoring;
 use super::server;
 use super::suite;
@@ -174,6 +175,9 @@ fn object(source: &Source, mut table: Table, folder: &Path, instances: &mut Vec<
             sweeps.push((key, values));
         }
     }
+    let files = models.iter().flatten().filter(|(_, path)| path.is_some()).count();
+    let quantized = quantize::sweep(&mut table, folder, files, served);
+    swept |= quantized.len() > 1;
     let chats: Vec<ChatSpec> = match table.get("chat") {
         None => vec![ChatSpec::default()],
         Some(value) => value.sweep().iter().filter_map(|v| prompt::chat(v, folder)).collect(),
@@ -183,7 +187,7 @@ fn object(source: &Source, mut table: Table, folder: &Path, instances: &mut Vec<
     let offset = table.offset();
     table.finish();
 
-    let fixed = backends.len() * models.len() * chats.len() * loras.len();
+    let fixed = backends.len() * models.len() * quantized.len() * chats.len() * loras.len();
     let n = sweeps.iter().map(|(_, v)| v.len()).fold(fixed, usize::saturating_mul);
     if n > MAX_CASES {
         source.problem(
@@ -198,9 +202,11 @@ fn object(source: &Source, mut table: Table, folder: &Path, instances: &mut Vec<
         source.problem(offset, format!("two objects are called \"{name}\""), "give each its own name");
     }
     let mut number = 0;
-    let models = models.iter().flat_map(|model| chats.iter().map(move |chat| (model, chat)));
+    let chats = |q| chats.iter().map(move |chat| (q, chat));
+    let models: Vec<_> =
+        models.iter().flat_map(|m| quantized.iter().flat_map(chats).map(move |(q, chat)| (m, q, chat))).collect();
     for backend in &backends {
-        for (model, chat) in models.clone() {
+        for &(model, quantize, chat) in &models {
             let params = product(&sweeps);
             for (params, lora) in params.iter().flat_map(|params| loras.iter().map(move |lora| (params, lora))) {
                 number += 1;
@@ -215,6 +221,7 @@ fn object(source: &Source, mut table: Table, folder: &Path, instances: &mut Vec<
                     chat: chat.clone(),
                     lora: lora.clone(),
                     paradigm,
+                    quantize: quantize.clone(),
                 });
             }
         }
@@ -292,6 +299,7 @@ enum MethodWord {
     Generate,
     Perplexity,
     Cloze,
+    Divergence,
 }
 
 impl MethodWord {
@@ -300,7 +308,13 @@ impl MethodWord {
         ("generate", MethodWord::Generate),
         ("perplexity", MethodWord::Perplexity),
         ("cloze", MethodWord::Cloze),
+        ("divergence", MethodWord::Divergence),
     ];
+
+    /// Is it about texts as they stand?
+    fn is_of_texts(self) -> bool {
+        matches!(self, MethodWord::Perplexity | MethodWord::Cloze | MethodWord::Divergence)
+    }
 }
 
 /// The task of a table; one for each value where its load is swept.
@@ -314,13 +328,14 @@ fn tasks(source: &Source, mut table: Table, folder: &Path) -> Vec<Task> {
 }
 
 fn task(source: &Source, mut table: Table, folder: &Path) -> Option<Task> {
-    let line = source.line(table.offset());
+    let place = table.offset();
+    let line = source.line(place);
     let name = table.need("name", "name the task").and_then(|v| v.name().filter(|n| file_name(&v, n)));
     let data = table.need("dataset", "give a JSONL file, a folder of them, or a list");
     let Files { paths: datasets, groups: folders } = data.map_or(Files::default(), |v| data::files(&v, folder));
     let groups = table.get("groups").map_or(folders, |v| data::groups(&v, source, folder));
     let selection = data::selection(&mut table);
-    let method = table.need("method", "use \"choice\", \"generate\", \"perplexity\" or \"cloze\"");
+    let method = table.need("method", "use \"choice\", \"generate\", \"perplexity\", \"cloze\" or \"divergence\"");
     let method = method.and_then(|v| word(&v, MethodWord::ALL));
     let scenario = table.get("scenario").map_or(Some(Scenario::SingleStream), |v| word(&v, Scenario::ALL));
     let (shots, style, prompt) = (table.get("shots"), table.get("style"), table.get("prompt"));
@@ -340,7 +355,7 @@ fn task(source: &Source, mut table: Table, folder: &Path) -> Option<Task> {
     let paradigm = table.get("paradigm").and_then(|v| word(&v, Paradigm::ALL));
 
     let method = method?;
-    let raw = matches!(method, MethodWord::Perplexity | MethodWord::Cloze);
+    let raw = method.is_of_texts();
     if raw {
         [shots, style, prompt, options, stop, max_tokens]
             .into_iter()
@@ -349,7 +364,7 @@ fn task(source: &Source, mut table: Table, folder: &Path) -> Option<Task> {
     let windows = if method == MethodWord::Perplexity {
         windows
     } else {
-        only_for("perplexity", windows);
+        only_for("perplexity\" or \"divergence", windows);
         None
     };
     let section = if method == MethodWord::Choice { "choice" } else { "generate" };
@@ -377,9 +392,10 @@ fn task(source: &Source, mut table: Table, folder: &Path) -> Option<Task> {
                 max_tokens: max_tokens.or(style.max_tokens).unwrap_or(64),
             }
         }
-        MethodWord::Perplexity => {
+        MethodWord::Perplexity | MethodWord::Divergence => {
             let unset = Windows { scheme: WindowScheme::Rolling, window: None, stride: None };
-            Method::Perplexity(windows.and_then(|v| v.table("windows")).map_or(unset, prompt::windows))
+            let windows = windows.and_then(|v| v.table("windows")).map_or(unset, prompt::windows);
+            if method == MethodWord::Perplexity { Method::Perplexity(windows) } else { Method::Divergence(windows) }
         }
         MethodWord::Cloze => Method::Cloze,
     };
@@ -401,6 +417,13 @@ fn task(source: &Source, mut table: Table, folder: &Path) -> Option<Task> {
         Method::Perplexity(_) => metrics = Metric::LANGUAGE.to_vec(),
         Method::Cloze => metrics = vec![Metric::TargetPerplexity],
         _ => {}
+    }
+    if let Method::Divergence(_) = method {
+        metrics = Metric::DIVERGENCE.to_vec();
+        if scenario != Some(Scenario::SingleStream) || sustained.is_some() {
+            let todo = "leave `scenario` and `sustained` out, or change the method";
+            source.problem(place, "method = \"divergence\" measures no speed", todo);
+        }
     }
     let shots = shots.and_then(|v| v.table("shots")).and_then(|t| prompt::shots(t, folder));
     let prompt = prompt::prompt_spec(prompt, &style, &method);

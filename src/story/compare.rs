@@ -10,7 +10,7 @@ pub use print::{Format, print};
 use super::run_folder::{Run, Sample};
 use crate::job::Gate;
 use crate::results::{CaseRow, Status};
-use statistics::{holm, mcnemar, paired_change};
+use statistics::{Flips, holm, paired_change};
 use std::collections::BTreeMap;
 
 /// Largest p, after Holm's correction, at which a change is significant.
@@ -169,22 +169,16 @@ fn paired<'s>(a: &'s BTreeMap<String, Sample>, b: &'s BTreeMap<String, Sample>) 
 
 fn rows(a: &CaseRow, b: &CaseRow, pairs: &[(&Sample, &Sample)], gate: &Gate) -> Vec<Row> {
     let mut rows = Vec::new();
-    let judged: Vec<(bool, bool)> = pairs.iter().filter_map(|(a, b)| Some((a.correct?, b.correct?))).collect();
+    let flips = Flips::of(pairs.iter().filter_map(|(a, b)| Some((a.correct?, b.correct?))));
     let mut add = |metric, base, new, change, unit, interval, p| {
         let threshold = gate.threshold(metric);
         let case = a.get("case").to_owned();
         rows.push(Row { case, metric, base, new, change, unit, interval, p, threshold, outcome: Outcome::Same });
     };
-    if !judged.is_empty() && a.number("acc").is_some() {
-        let n = judged.len() as f64;
-        let worse = judged.iter().filter(|(a, b)| *a && !*b).count() as f64;
-        let better = judged.iter().filter(|(a, b)| !*a && *b).count() as f64;
-        let share = |which: fn(&(bool, bool)) -> bool| judged.iter().filter(|j| which(j)).count() as f64 / n;
-        let points = 100.0 * (better - worse) / n;
-        // Wald interval of a paired difference of proportions (Newcombe 1998, method 1).
-        let se = 100.0 * ((worse + better) - (worse - better).powi(2) / n).max(0.0).sqrt() / n;
-        let interval = Some((points - 1.96 * se, points + 1.96 * se));
-        add("acc", share(|j| j.0), share(|j| j.1), points, "pp", interval, Some(mcnemar(worse as u64, better as u64)));
+    if flips.n > 0 && a.number("acc").is_some() {
+        let share = |right: u64| right as f64 / flips.n as f64;
+        let (base, new) = (share(flips.base_right), share(flips.new_right));
+        add("acc", base, new, flips.points(), "pp", Some(flips.interval()), Some(flips.p()));
     }
     type Get = fn(&Sample) -> Option<f64>;
     let timed: [(&str, &str, Get); 3] = [

@@ -11,3 +11,4 @@ pub mod run_folder;
 pub mod suite;
 pub mod table;
 pub mod training;
+pub mod variants;

@@ -20,8 +20,19 @@ pub struct Manifest {
     pub board: Board,
     pub models: BTreeMap<String, Hash>,
     pub datasets: BTreeMap<String, Hash>,
+    /// Object instance → what its backend said it loaded.
+    #[serde(default)]
+    pub instances: BTreeMap<String, Loaded>,
     pub start: String,
     pub end: Option<String>,
+}
+
+/// What is needed of what a backend said. Unknown: 0 and empty.
+#[derive(Debug, Clone, Default, Deserialize)]
+pub struct Loaded {
+    pub architecture: String,
+    pub n_weights: u64,
+    pub kv_bytes: u64,
 }
 
 /// Identity of a file.

@@ -2,6 +2,7 @@
 //! It must not know the order of records, passes or files.
 
 mod cloze;
+mod divergence;
 mod in_question;
 mod perplexity;
 mod whole;
@@ -32,7 +33,7 @@ pub fn need(method: &Method) -> Need {
     match method {
         Method::Choice(_) => Need::Choice,
         Method::Generate { .. } => Need::Text,
-        Method::Perplexity(_) | Method::Cloze => Need::Lm,
+        Method::Perplexity(_) | Method::Cloze | Method::Divergence(_) => Need::Lm,
     }
 }
 
@@ -43,6 +44,7 @@ pub struct Answer {
     /// All that was written (`generate`).
     pub output: Option<String>,
     /// `choice`: log-likelihood of the right option; `generate`: 1 or 0; `perplexity`, `cloze`: log-likelihood of the text, or its last word.
+    /// `divergence`: mean KL of its tokens.
     pub score: f64,
 }
 
@@ -129,7 +131,7 @@ impl<'a> Asker<'a> {
     /// The prompt cannot be rendered.
     pub fn seen(&self, item: &Item) -> Result<Seen, String> {
         let record = &of_subject(item);
-        if let Method::Perplexity(_) = self.task.method {
+        if self.task.method.windows().is_some() {
             return Ok(Seen { text: record.question.to_owned(), control: Control::PLAIN, options: Vec::new() });
         }
         if self.task.method == Method::Cloze {
@@ -181,6 +183,7 @@ impl<'a> Asker<'a> {
             Method::Generate { .. } => self.generate(client, item.record, seen, gold, prefix),
             Method::Perplexity(windows) => self.perplexity(client, item.record, windows),
             Method::Cloze => self.cloze(client, seen, gold, prefix),
+            Method::Divergence(windows) => self.divergence(client, item.record, windows),
         }
     }
 

@@ -5,17 +5,19 @@ use super::ask::Asker;
 use super::base::{Base, adapters};
 use super::figures;
 use super::journal::{Journal, JournalError};
+use super::original;
 use super::passes::{Answers, Passes};
 use super::prepare;
 use super::progress::Progress;
 use super::scenario::Records;
+use super::smaller::{Made, NotMade};
 use super::subjects::Subjects;
 use super::telemetry::{Eyes, Telemetry};
 use crate::backend::client::{Client, HostError};
 use crate::backend::wire::{FailureKind, Open, Opened};
 use crate::clock::now_ns;
 use crate::fit;
-use crate::job::{Instance, Job, Paradigm, Task};
+use crate::job::{Instance, Job, Method, Paradigm, Task};
 use crate::problem::Problem;
 use crate::results::{CaseRow, Status};
 use crate::sense::bandwidth::Once;
@@ -36,6 +38,8 @@ pub struct Context<'a> {
     pub interrupted: &'a dyn Fn() -> Option<&'static str>,
     /// Of the case's task.
     pub records: &'a Records,
+    /// The case's model, where it had to be made, or why it could not be.
+    pub made: Option<&'a Result<Made, NotMade>>,
     pub proc_root: &'a Path,
     /// Root of the board's files: free memory is read below it.
     pub sysroot: &'a Path,
@@ -60,6 +64,8 @@ pub enum End {
     Host(HostError),
     /// The model needs more memory than is free: no host was started.
     DoesNotFit(String),
+    /// There is no model.
+    NotMade(NotMade),
     Dataset(Problem),
     Interrupted(&'static str),
     Journal(JournalError),
@@ -132,6 +138,7 @@ pub fn run(
     if status != Status::Ok {
         row.set("valid", "no");
     }
+    figures::model(&mut row, instance.model_path.as_deref(), context.made.and_then(|made| made.as_ref().ok()));
     if instance.address().is_some() {
         row.set("retries", answers.retried.1.to_string());
     }
@@ -165,9 +172,15 @@ fn measure(
     measured: &mut Measured,
 ) -> Result<(), End> {
     let job = context.job;
+    if let Some(Err(why)) = context.made {
+        return Err(End::NotMade(why.clone()));
+    }
     let mut asker = Asker::new(task, job.timeout).map_err(End::Dataset)?;
     let mut open = Open { power_hz: context.telemetry.plugin_hz(), ..open(job, instance, id) };
     open.params.extend(fit::batch(instance, task));
+    if let Method::Divergence(windows) = &task.method {
+        open.logits = Some(original::logits(context, instance, task, windows)?);
+    }
     let kept = context.kept.take().filter(|base| base.has(&open));
     if kept.is_none()
         && let Some(why) = fit::shortage(job, instance, task, context.sysroot)
@@ -236,6 +249,7 @@ pub fn open(job: &Job, instance: &Instance, title: &str) -> Open {
         sandbox: job.sandbox,
         power_hz: 0,
         adapters: job.instances.iter().filter(|i| i.shares_base(instance)).flat_map(adapters).map(|a| a.path).collect(),
+        logits: None,
     }
 }
 
@@ -267,6 +281,7 @@ fn status_of(end: Option<End>, answers: &Answers, oom_killed: bool) -> (Status, 
         }
         None if tally.failed > 0 => (Status::Ok, answers.first_failure.clone().unwrap_or_default()),
         None => (Status::Ok, String::new()),
+        Some(End::NotMade(why)) => (why.status, why.reason),
         Some(End::DoesNotFit(why)) => (Status::OutOfMemory, why),
         Some(End::Interrupted(why)) => (Status::Interrupted, why.to_owned()),
         Some(End::Dataset(problem)) => (Status::Failed, format!("the dataset changed while it was read: {problem}")),

@@ -2,6 +2,7 @@
 
 use super::load::holds;
 use super::passes::Answers;
+use super::smaller::Made;
 use super::telemetry::Eyes;
 use super::timing;
 use crate::backend::wire::Opened;
@@ -12,11 +13,14 @@ use crate::sense::energy::{Share, uncertainty};
 use crate::sense::phase::Phase;
 use crate::sense::verdict::{Evidence, Valid, verdict};
 use crate::testenv::metric::Tally;
+use std::path::Path;
 
 /// Phases after a prompt is evaluated.
 const AFTER_PREFILL: [Phase; 2] = [Phase::Decode, Phase::Score];
 /// Part of the timed passes that readings must cover, before their energy is told.
 const COVERED: f64 = 0.95;
+/// Divergences of good quantisations are small.
+const DECIMALS_KL: usize = 7;
 /// Shortest time from which an idle power is taken, s.
 const IDLE_S: f64 = 0.9;
 
@@ -31,6 +35,9 @@ pub fn answers(row: &mut CaseRow, answers: &mut Answers, task: &Task) {
         let tokens = answers.output_tokens;
         row.set_number("output_tok_s", (tokens > 0).then(|| tokens as f64 / seconds), 2);
     }
+    let [p99, max] = answers.kl.percentiles([99.0, 100.0]);
+    row.set_number("kl_p99", p99, DECIMALS_KL);
+    row.set_number("kl_max", max, DECIMALS_KL);
     if let Some(load) = &task.load {
         loaded(row, answers, load);
     }
@@ -62,14 +69,15 @@ pub fn quality(row: &mut CaseRow, tally: &Tally, task: &Task) {
     if let Method::Generate { .. } = task.method {
         row.set("unextracted", tally.unextracted.to_string());
     }
-    let acc = (!matches!(task.method, Method::Perplexity(_))).then_some(Metric::Acc);
+    let acc = task.method.windows().is_none().then_some(Metric::Acc);
     let metrics: Vec<Metric> =
         acc.into_iter().chain(task.metrics.iter().copied().filter(|m| *m != Metric::Acc)).collect();
     for (metric, interval) in metrics.iter().zip(tally.intervals(&metrics)) {
         let [value, lo, hi] = metric.columns();
-        row.set_number(value, tally.value(*metric), 4);
-        row.set_number(lo, interval.map(|i| i.0), 4);
-        row.set_number(hi, interval.map(|i| i.1), 4);
+        let decimals = if *metric == Metric::Kl { DECIMALS_KL } else { 4 };
+        row.set_number(value, tally.value(*metric), decimals);
+        row.set_number(lo, interval.map(|i| i.0), decimals);
+        row.set_number(hi, interval.map(|i| i.1), decimals);
     }
 }
 
@@ -78,8 +86,23 @@ pub fn quality(row: &mut CaseRow, tally: &Tally, task: &Task) {
 /// tokens, of which a case uses the mean depth.
 pub fn opened(row: &mut CaseRow, opened: &Opened, answers: &Answers, bandwidth: &mut Once) {
     row.set_number("load_ms", Some(opened.load_ns as f64 / 1e6), 3);
+    let bits = 8.0 * opened.weights_bytes as f64 / opened.n_weights as f64;
+    row.set_number("bits_per_weight", Some(bits).filter(|bits| *bits > 0.0), 3);
     let (speed, depth) = (answers.timings.decode_tok_s(), answers.timings.mean_depth());
     row.set_number("bandwidth_util", bandwidth_util(opened, speed, depth, bandwidth), 4);
+}
+
+/// The model's file, and what is to be known of one that was made.
+pub fn model(row: &mut CaseRow, path: Option<&Path>, made: Option<&Made>) {
+    let size = path.and_then(|path| std::fs::metadata(path).ok()).filter(|m| m.is_file());
+    row.set("model_bytes", size.map_or(String::new(), |m| m.len().to_string()));
+    if let Some(n) = made.map(|made| made.n_fallback).filter(|n| *n > 0) {
+        let join =
+            |old: &str, new: &str, by: &str| if old.is_empty() { new.to_owned() } else { format!("{old}{by}{new}") };
+        let why = format!("other-type: {n} tensors could not have the wanted type and have another");
+        row.set("warnings", join(row.get("warnings"), "other-type", ";"));
+        row.set("evidence", join(row.get("evidence"), &why, "; "));
+    }
 }
 
 /// Share of the memory's bandwidth that decoding takes, at `speed` tokens/s behind `depth` tokens.

@@ -99,24 +99,20 @@ impl From<Opened> for Loaded {
 }
 
 impl Manifest {
-    /// The manifest of a run that starts now. Reads every model once, for its hash, and those datasets whose hash is not
-    /// among `known`.
+    /// The manifest of a run that starts now. Reads every model and dataset once, for its hash, whose hash is not among
+    /// `known`.
     pub fn start(job: &Job, known: &BTreeMap<PathBuf, FileHash>, board: Board) -> io::Result<Manifest> {
-        let mut models = BTreeMap::new();
+        let (mut models, mut datasets) = (BTreeMap::new(), BTreeMap::new());
         for path in job.instances.iter().filter_map(|i| i.model_path.as_deref()) {
-            hash_into(&mut models, path)?;
+            hash_into(&mut models, path, known)?;
         }
         let mut adapters = BTreeMap::new();
         for adapter in job.instances.iter().filter_map(|i| i.lora.as_ref()).flatten() {
-            hash_into(&mut adapters, &adapter.path)?;
+            hash_into(&mut adapters, &adapter.path, known)?;
         }
-        let mut datasets = BTreeMap::new();
         for task in &job.tasks {
             for path in task.datasets.iter().chain(task.shots.iter().flat_map(|s| &s.from)) {
-                match known.get(path) {
-                    Some(hash) => drop(datasets.insert(path.to_string_lossy().into_owned(), hash.clone())),
-                    None => hash_into(&mut datasets, path)?,
-                }
+                hash_into(&mut datasets, path, known)?;
             }
         }
         Ok(Manifest {
@@ -151,17 +147,21 @@ impl Manifest {
     }
 }
 
-fn hash_into(hashes: &mut BTreeMap<String, FileHash>, path: &Path) -> io::Result<()> {
+fn hash_into(
+    hashes: &mut BTreeMap<String, FileHash>,
+    path: &Path,
+    known: &BTreeMap<PathBuf, FileHash>,
+) -> io::Result<()> {
     let key = path.to_string_lossy().into_owned();
     if let Entry::Vacant(entry) = hashes.entry(key) {
-        let hash = hash_path(path).map_err(|e| io::Error::new(e.kind(), format!("{}: {e}", path.display())))?;
-        entry.insert(hash);
+        let error = |e: io::Error| io::Error::new(e.kind(), format!("{}: {e}", path.display()));
+        entry.insert(known.get(path).cloned().map_or_else(|| hash_path(path).map_err(error), Ok)?);
     }
     Ok(())
 }
 
 /// SHA-256 of a file; of a folder: of the names and hashes of its files, sorted, folders within left out.
-fn hash_path(path: &Path) -> io::Result<FileHash> {
+pub(super) fn hash_path(path: &Path) -> io::Result<FileHash> {
     let mut hasher = Sha256::new();
     if path.is_file() {
         let bytes = hash_file(path, &mut hasher)?;
@@ -180,7 +180,7 @@ fn hash_path(path: &Path) -> io::Result<FileHash> {
     Ok(FileHash { sha256: hex(&hasher.finalize()), bytes: total })
 }
 
-fn hash_file(path: &Path, hasher: &mut Sha256) -> io::Result<u64> {
+pub(super) fn hash_file(path: &Path, hasher: &mut Sha256) -> io::Result<u64> {
     let mut file = File::open(path)?;
     let mut buffer = vec![0; 256 << 10];
     let mut bytes = 0;

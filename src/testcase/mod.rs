@@ -1,4 +1,5 @@
-//! Test cases: what a job comes to (`plan`), and running it: hosts started (`base`), records asked (`ask`, `scenario`),
+//! Test cases: what a job comes to (`plan`), models that are made for it (`smaller`), and running it: hosts started (`base`),
+//! records asked (`ask`, `scenario`),
 //! timings summed (`timing`, `stats`), the board watched meanwhile (`telemetry`, `watch`), rows and samples written
 //! (`case`, `figures`, `journal`, `trace`), all of it (`run`).
 
@@ -11,6 +12,7 @@ mod load;
 pub mod lock;
 mod manifest;
 mod offline;
+mod original;
 mod passes;
 pub mod plan;
 mod prefixes;
@@ -20,6 +22,7 @@ mod resume;
 pub mod run;
 mod scenario;
 pub mod show;
+pub mod smaller;
 pub(crate) mod stats;
 mod subjects;
 mod sustained;

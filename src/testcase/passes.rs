@@ -6,6 +6,7 @@ use super::case::{Context, End};
 use super::journal::{Journal, JournalError, Prediction, SampleRow};
 use super::load::Loaded;
 use super::scenario::{Item, single_stream};
+use super::stats::Distribution;
 use super::subjects::Subjects;
 use super::sustained::Sustained;
 use super::telemetry::Eyes;
@@ -41,6 +42,8 @@ pub struct Answers {
     pub prefixes: u64,
     /// Under `server` and `multi-stream`.
     pub load: Loaded,
+    /// KL divergence of each token, nats.
+    pub kl: Distribution,
     /// Has any call been answered since the model was loaded?
     warm: bool,
 }
@@ -247,7 +250,8 @@ fn note(
     }
     match answer {
         // Without a warm-up the first call is the cold one, which is in samples.csv but in no percentile.
-        Ok(answer) if !cold => answers.timings.add(&answer.sample),
+        // To hold a text against the original is no work of a model: its time says nothing.
+        Ok(answer) if !cold && answer.judgement.kl.is_empty() => answers.timings.add(&answer.sample),
         Ok(_) => {}
         Err(reason) => {
             answers.first_failure.get_or_insert_with(|| format!("{}: {reason}", item.id));
@@ -255,6 +259,7 @@ fn note(
     }
     if pass == 1 {
         let judgement = answer.as_ref().ok().map(|a| &a.judgement);
+        judgement.iter().flat_map(|j| &j.kl).for_each(|kl| answers.kl.add(f64::from(*kl)));
         for tally in answers.subjects.of(item.subject).chain([&mut answers.tally]) {
             tally.add(gold, judgement, item.subject);
         }

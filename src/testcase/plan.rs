@@ -4,6 +4,7 @@
 use super::ask::{Asker, need};
 use super::manifest::{FileHash, hex};
 use super::scenario::{Item, Records, stem};
+use super::smaller::{Made, NotMade};
 use crate::job::{CaseRef, Job, Task};
 use crate::pattern::fits;
 use crate::problem::Problem;
@@ -20,10 +21,12 @@ pub struct Plan {
     pub records: Vec<Records>,
     /// Bytes of dataset that were checked.
     pub bytes: u64,
-    /// Of each dataset, if they were hashed.
+    /// Of each dataset, if they were hashed, and of originals that smaller models were made of.
     pub hashes: BTreeMap<PathBuf, FileHash>,
     /// What could not be looked at in full.
     pub notes: Vec<Problem>,
+    /// Object instance → its model, where that had to be made ([`super::smaller`]), or why it could not be.
+    pub made: BTreeMap<String, Result<Made, NotMade>>,
     /// When the run is to end, whatever has been asked by then.
     pub until: Option<Instant>,
 }
@@ -93,7 +96,7 @@ impl Plan {
         }
         let bytes = checked.files.values().map(|s| s.bytes).sum();
         let (hashes, notes) = (checked.hashes(), checked.notes());
-        Ok(Plan { cases: job.cases(), job, records, bytes, hashes, notes, until: None })
+        Ok(Plan { cases: job.cases(), job, records, bytes, hashes, notes, made: BTreeMap::new(), until: None })
     }
 
     /// Leaves the cases whose id fits `pattern`: a part of it, or with `*` for anything the whole of it.

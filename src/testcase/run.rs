@@ -5,6 +5,7 @@ use super::case::{self, Context};
 use super::journal::{Journal, JournalError, write_manifest};
 use super::lock::{self, Lock};
 use super::manifest::{Loaded, Manifest};
+use super::original;
 use super::plan::Plan;
 use super::progress::Progress;
 pub use super::progress::Verbosity;
@@ -170,6 +171,7 @@ pub fn run(plan: &Plan, folder: &Path, options: Options) -> Result<Outcome, RunE
             progress: &progress,
             interrupted: &interrupted,
             records: &plan.records[case.task],
+            made: plan.made.get(&instance.id),
             proc_root: Path::new("/proc"),
             sysroot: &sysroot,
             bandwidth: &mut bandwidth,
@@ -192,6 +194,7 @@ pub fn run(plan: &Plan, folder: &Path, options: Options) -> Result<Outcome, RunE
     let signal = signal.load(Ordering::Relaxed);
     if signal == 0 {
         manifest.finish();
+        original::forget(folder)?;
     }
     write_manifest(folder, &manifest)?;
     Ok(Outcome { folder: journal.folder().to_path_buf(), rows, signal: (signal != 0).then_some(signal as i32) })

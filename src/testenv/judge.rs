@@ -44,7 +44,7 @@ impl Judge {
             kind: match method {
                 Method::Choice(_) => Kind::Letter,
                 Method::Generate { .. } => Kind::Text,
-                Method::Perplexity(_) => Kind::None,
+                Method::Perplexity(_) | Method::Divergence(_) => Kind::None,
                 Method::Cloze => Kind::LastWord,
             },
             scoring: scoring.clone(),
@@ -79,6 +79,7 @@ impl Judge {
             mutual_info: is_right(picks.mutual_info),
             scores: Some(scores),
             language: None,
+            kl: Vec::new(),
         }
     }
 

@@ -27,6 +27,7 @@ mod paradigm;
 mod plugins;
 mod probe;
 mod prompts;
+mod quantize;
 mod rank;
 mod real;
 mod report;

@@ -4,10 +4,10 @@
 use crate::failure::Failure;
 use crate::params::Options;
 use crate::session::Session;
-use crate::{generate as generation, probe as probing, score as scoring};
-use edgebench_abi::{EB_INFO_BATCH, EB_INFO_PREFIX, EB_INFO_SAMPLING, EB_INFO_TOKENIZER, EbInfo, EbStr};
+use crate::{generate as generation, probe as probing, quantize as quantization, score as scoring};
+use edgebench_abi::{EB_INFO_BATCH, EB_INFO_PREFIX, EB_INFO_SAMPLING, EB_INFO_TOKENIZER, EbInfo, EbQuantized, EbStr};
 use edgebench_plugin::entry::{Backend, Log, Probe};
-use edgebench_plugin::request::{Generate, Score};
+use edgebench_plugin::request::{Generate, Quantize, Score};
 use edgebench_plugin::sink::Sink;
 use std::path::Path;
 use std::sync::Arc;
@@ -81,6 +81,18 @@ impl Backend for Session {
 
     fn adapt(&mut self, adapters: &[(&Path, f32)]) -> Result<(), Failure> {
         Session::adapt(self, adapters)
+    }
+
+    const SHOWS_LOGITS: bool = true;
+
+    fn evaluate(&mut self, tokens: &[i32], first: usize, row: &mut dyn FnMut(&[f32]) -> bool) -> Result<(), Failure> {
+        scoring::evaluate(self, tokens, first, row)
+    }
+
+    const QUANTIZES: bool = true;
+
+    fn quantize(wanted: &Quantize, log: Log) -> Result<EbQuantized, Failure> {
+        quantization::quantize(wanted, log)
     }
 
     fn reset(&mut self) -> Result<(), Failure> {

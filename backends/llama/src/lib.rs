@@ -1,6 +1,6 @@
 //! llama.cpp behind the C ABI of `backends/edgebench.h`: owns the exported symbol.
 //! It must not know jobs, datasets, hosts or clocks: a host calls the table, and the sink stamps the time.
-//! Map: `entry` (for the shared C boundary) → `preflight`, `session`, `generate`, `together`, `score` → `shape`, `width`, `gguf`, `memory`, `params`, … (pure).
+//! Map: `entry` (for the shared C boundary) → `preflight`, `session`, `generate`, `together`, `score`, `quantize` → `shape`, `width`, `gguf`, `memory`, `params`, … (pure).
 //! Without the feature `link` only `fit` and what it needs is left: what is known of models without llama.cpp.
 
 #[cfg(feature = "link")]
@@ -12,12 +12,16 @@ pub mod fit;
 mod generate;
 pub mod gguf;
 #[cfg(feature = "link")]
+mod imatrix;
+#[cfg(feature = "link")]
 mod log;
 pub mod memory;
 pub mod params;
 mod preflight;
 #[cfg(feature = "link")]
 mod probe;
+#[cfg(feature = "link")]
+mod quantize;
 mod repack;
 #[cfg(feature = "link")]
 mod sampler;

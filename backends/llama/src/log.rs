@@ -1,6 +1,6 @@
 //! llama.cpp's log: cuts it into lines, sends them to the session's callback, remembers the last error.
 //! It owns the one global hook that llama.cpp has, and so the rule that one session is open at a time.
-//! It must not know what the lines are about, except the one number that llama.cpp tells nowhere else.
+//! It must not know what the lines are about, except the two numbers that llama.cpp tells nowhere else.
 
 use crate::failure::Failure;
 use edgebench_abi::{EB_LOG_DEBUG, EB_LOG_ERROR, EB_LOG_INFO, EB_LOG_WARN};
@@ -19,6 +19,7 @@ struct State {
     line: Vec<u8>,
     last_error: String,
     compute_bytes: u64,
+    n_fallback: u32,
 }
 
 static STATE: Mutex<State> = Mutex::new(State {
@@ -27,6 +28,7 @@ static STATE: Mutex<State> = Mutex::new(State {
     line: Vec::new(),
     last_error: String::new(),
     compute_bytes: 0,
+    n_fallback: 0,
 });
 
 /// A panic while the lock was held leaves at worst half a line.
@@ -58,7 +60,7 @@ impl Subscription {
         state.target = Some(log);
         state.line.clear();
         state.last_error.clear();
-        state.compute_bytes = 0;
+        (state.compute_bytes, state.n_fallback) = (0, 0);
         Ok(Subscription(()))
     }
 
@@ -71,6 +73,11 @@ impl Subscription {
     /// Sum of the scratch buffers that llama.cpp said it allocated, bytes; 0 if it did not say.
     pub fn compute_bytes(&self) -> u64 {
         state().compute_bytes
+    }
+
+    /// Tensors that llama.cpp said it could not give the wanted type.
+    pub fn n_fallback(&self) -> u32 {
+        state().n_fallback
     }
 
     /// Logs a line of our own.
@@ -132,6 +139,7 @@ impl State {
         }
         let words = String::from_utf8_lossy(text);
         self.compute_bytes = self.compute_bytes.saturating_add(compute_buffer(&words).unwrap_or(0));
+        self.n_fallback = fallbacks(&words).unwrap_or(self.n_fallback);
         if self.level == EB_LOG_ERROR {
             let error = essence(&words);
             // "failed to load model" follows the line that says why.
@@ -169,6 +177,13 @@ fn compute_buffer(line: &str) -> Option<u64> {
     Some((mib * 1024.0 * 1024.0) as u64)
 }
 
+/// `…: WARNING: 12 of 30 tensor(s) required fallback quantization` → 12.
+fn fallbacks(line: &str) -> Option<u32> {
+    let (head, _) = line.split_once(" tensor(s) required fallback")?;
+    let (head, _all) = head.rsplit_once(" of ")?;
+    head.rsplit(' ').next()?.parse().ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -189,6 +204,7 @@ mod tests {
             line: Vec::new(),
             last_error: String::new(),
             compute_bytes: 0,
+            n_fallback: 0,
         };
         state.receive(sys::GGML_LOG_LEVEL_INFO, b"loading");
         state.receive(sys::GGML_LOG_LEVEL_CONT, b"...");
@@ -208,12 +224,19 @@ mod tests {
         assert_eq!(lines, expected);
         assert_eq!(state.last_error, "tensor 'x' is missing");
         assert_eq!(state.compute_bytes, 3 << 19);
+        assert_eq!(fallbacks("quantize: WARNING: 12 of 30 tensor(s) required fallback quantization"), Some(12));
     }
 
     #[test]
     fn without_a_session_lines_are_dropped() {
-        let mut state =
-            State { target: None, level: EB_LOG_INFO, line: Vec::new(), last_error: String::new(), compute_bytes: 0 };
+        let mut state = State {
+            target: None,
+            level: EB_LOG_INFO,
+            line: Vec::new(),
+            last_error: String::new(),
+            compute_bytes: 0,
+            n_fallback: 0,
+        };
         state.receive(sys::GGML_LOG_LEVEL_ERROR, b"nobody listens\n");
         assert!(state.line.is_empty() && state.last_error.is_empty());
     }

@@ -1,4 +1,4 @@
-//! `eb.score/1`: log-likelihoods of continuations, the context evaluated once for all of them.
+//! `eb.score/1`: log-likelihoods of continuations, the context evaluated once for all of them; and `eb.logits/1`.
 //! It owns the promise that grouping never changes a result.
 //! It must not know how llama.cpp is called.
 
@@ -6,7 +6,7 @@ use crate::failure::Failure;
 use crate::session::{Logits, Session};
 use edgebench_abi::{EB_FINISH_SCORED, EB_FINISH_SINK};
 use edgebench_plugin::logits::{Distribution, Sum};
-use edgebench_plugin::request::Score;
+use edgebench_plugin::request::{Score, in_vocabulary};
 use edgebench_plugin::sink::{Done, Sink, run_all};
 use std::time::{Duration, Instant};
 
@@ -23,6 +23,40 @@ pub fn score(session: &mut Session, requests: &[(u64, Score)], sink: &Sink) -> R
     }
     session.clear_abort();
     run_all(sink, requests, |id, request| score_one(session, id, request, sink))
+}
+
+/// `eb.logits/1`: calls `row` with the logits after each token from `first` on, until it says `true`. Always in the same
+/// chunks, so that flash attention does no harm here.
+///
+/// # Errors
+/// `EB_ERR_INVALID`, `EB_ERR_CONTEXT_FULL`, `EB_ERR_ABORTED`.
+pub fn evaluate(
+    session: &mut Session,
+    tokens: &[i32],
+    first: usize,
+    row: &mut dyn FnMut(&[f32]) -> bool,
+) -> Result<(), Failure> {
+    session.clear_abort();
+    in_vocabulary(tokens, session.tokenizer.n_vocab())?;
+    if tokens.is_empty() {
+        return Err(Failure::invalid("there are no tokens to evaluate"));
+    }
+    if tokens.len() > session.n_ctx {
+        let (n, n_ctx) = (tokens.len(), session.n_ctx);
+        return Err(Failure::context_full(format!("{n} tokens do not fit n_ctx = {n_ctx}: raise n_ctx")));
+    }
+    session.forget();
+    let mut done = 0;
+    for chunk in tokens.chunks(session.n_rows) {
+        session.evaluate(chunk, done, Logits::All)?;
+        for i in first.saturating_sub(done).min(chunk.len())..chunk.len() {
+            if row(session.logits(i as i32)?) {
+                return Ok(());
+            }
+        }
+        done += chunk.len();
+    }
+    Ok(())
 }
 
 fn score_one(session: &mut Session, id: u64, request: &Score, sink: &Sink) -> Result<Done, Failure> {

@@ -102,10 +102,7 @@ impl Session {
         check_options(&header, &options)?;
         check_memory(&header, &options, Path::new("/proc/meminfo"))?;
 
-        static BACKEND: Once = Once::new();
-        // SAFETY: initialises globals of ggml, once.
-        BACKEND.call_once(|| unsafe { sys::llama_backend_init() });
-
+        init();
         // Threads are started from here on.
         let pinned = Pinned::new(&options.affinity, options.threads.is_none())?;
         let model = load_model(path, &options, &log)?;
@@ -283,6 +280,13 @@ impl Session {
             .ok_or_else(|| Failure::internal(format!("llama.cpp has no logits for row {row}")))?;
         Ok((logits, &mut self.candidates))
     }
+}
+
+/// Before anything else of llama.cpp.
+pub fn init() {
+    static BACKEND: Once = Once::new();
+    // SAFETY: initialises globals of ggml, once.
+    BACKEND.call_once(|| unsafe { sys::llama_backend_init() });
 }
 
 /// What can be told from the header and llama.cpp would only assert.

@@ -4,7 +4,9 @@
 
 use crate::failure::Failure;
 use crate::ffi::{guard, read_sized, slice, write_sized};
-use crate::request::{Generate, Score, ScoreText, to_generate, to_lora, to_score, to_score_text};
+use crate::request::{
+    Generate, Quantize, Score, ScoreText, to_generate, to_lora, to_quantize, to_score, to_score_text,
+};
 use crate::sink::Sink;
 use edgebench_abi::*;
 use std::cell::UnsafeCell;
@@ -70,6 +72,33 @@ pub trait Backend: Sized + 'static {
     /// As [`Backend::generate`].
     fn score_text(&mut self, _requests: &[(u64, ScoreText)], _sink: &Sink) -> Result<(), Failure> {
         Err(Failure::unsupported("this backend does not score text"))
+    }
+
+    /// Is `eb.logits/1` offered?
+    const SHOWS_LOGITS: bool = false;
+
+    /// For `eb.logits/1`: calls `row` with the logits after each token from `first` on, until it says `true`.
+    ///
+    /// # Errors
+    /// Those of the header for `evaluate()`.
+    fn evaluate(
+        &mut self,
+        _tokens: &[i32],
+        _first: usize,
+        _row: &mut dyn FnMut(&[f32]) -> bool,
+    ) -> Result<(), Failure> {
+        Err(Failure::unsupported("this backend does not show logits"))
+    }
+
+    /// Is `eb.quantize/1` offered?
+    const QUANTIZES: bool = false;
+
+    /// For `eb.quantize/1`. `struct_size` is not used.
+    ///
+    /// # Errors
+    /// Those of the header for `quantize()`.
+    fn quantize(_wanted: &Quantize, _log: Log) -> Result<EbQuantized, Failure> {
+        Err(Failure::unsupported("this backend does not make models smaller"))
     }
 
     /// # Errors
@@ -171,6 +200,10 @@ pub trait Tables: Backend {
         &EbScoreTextV1 { struct_size: size_of::<EbScoreTextV1>() as u32, reserved: 0, score: Some(score_text::<Self>) };
     const LORA: &'static EbLoraV1 =
         &EbLoraV1 { struct_size: size_of::<EbLoraV1>() as u32, reserved: 0, set: Some(set_lora::<Self>) };
+    const LOGITS: &'static EbLogitsV1 =
+        &EbLogitsV1 { struct_size: size_of::<EbLogitsV1>() as u32, reserved: 0, evaluate: Some(evaluate::<Self>) };
+    const QUANTIZE: &'static EbQuantizeV1 =
+        &EbQuantizeV1 { struct_size: size_of::<EbQuantizeV1>() as u32, reserved: 0, quantize: Some(quantize::<Self>) };
     const DEVICE: &'static EbDeviceV1 =
         &EbDeviceV1 { struct_size: size_of::<EbDeviceV1>() as u32, reserved: 0, get: Some(device::<Self>) };
 }
@@ -445,6 +478,42 @@ unsafe extern "C" fn set_lora<B: Backend>(
     unsafe { with(handle, error, body) }
 }
 
+unsafe extern "C" fn evaluate<B: Backend>(
+    handle: *mut EbSession,
+    tokens: *const i32,
+    n_tokens: usize,
+    first: usize,
+    row: Option<EbRowFn>,
+    user: *mut c_void,
+    error: *mut EbError,
+) -> EbStatus {
+    let body = |session: &mut B| {
+        let row = row.ok_or_else(|| Failure::null("row"))?;
+        // SAFETY: borrowed for this call.
+        let tokens = unsafe { slice(tokens, n_tokens, "tokens") }?;
+        // SAFETY: the header's rule for `row`; the logits live for the call.
+        session.evaluate(tokens, first, &mut |logits| unsafe { row(user, logits.as_ptr(), logits.len()) } != 0)
+    };
+    // SAFETY: the header's rules for sessions and for `error`.
+    unsafe { with(handle, error, body) }
+}
+
+unsafe extern "C" fn quantize<B: Backend>(
+    request: *const EbQuantizeRequest,
+    out: *mut EbQuantized,
+    error: *mut EbError,
+) -> EbStatus {
+    let body = || {
+        // SAFETY: the header's rules for requests.
+        let (wanted, log) = unsafe { to_quantize(request) }?;
+        let made = B::quantize(&wanted, log)?;
+        // SAFETY: the caller's struct says how large it is.
+        unsafe { fill(out, &made) }
+    };
+    // SAFETY: the header's rules for `error`.
+    unsafe { guard(error, body) }
+}
+
 unsafe extern "C" fn reset<B: Backend>(handle: *mut EbSession, error: *mut EbError) -> EbStatus {
     // SAFETY: the header's rules for sessions and for `error`.
     unsafe { with(handle, error, B::reset) }
@@ -481,6 +550,10 @@ unsafe extern "C" fn get_extension<B: Backend>(name: EbStr) -> *const c_void {
         std::ptr::from_ref(B::SCORE_TEXT).cast()
     } else if name == EB_EXT_LORA.as_bytes() && B::ADAPTS {
         std::ptr::from_ref(B::LORA).cast()
+    } else if name == EB_EXT_LOGITS.as_bytes() && B::SHOWS_LOGITS {
+        std::ptr::from_ref(B::LOGITS).cast()
+    } else if name == EB_EXT_QUANTIZE.as_bytes() && B::QUANTIZES {
+        std::ptr::from_ref(B::QUANTIZE).cast()
     } else if name == EB_EXT_DEVICE.as_bytes() && B::device(0).is_some() {
         std::ptr::from_ref(B::DEVICE).cast()
     } else {

@@ -2,13 +2,14 @@
 //! It owns the defaults of fields that an older host did not know, and what can be refused without an SDK.
 //! It must not know sessions.
 
+use crate::entry::Log;
 use crate::failure::Failure;
 use crate::ffi::{read_sized, slice};
 use edgebench_abi::*;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::ptr::null;
+use std::ptr::{null, null_mut};
 
 /// A prompt, as given.
 pub enum Prompt<'a> {
@@ -128,6 +129,59 @@ pub struct ScoreText<'a> {
     pub continuations: Vec<&'a [u8]>,
     /// Control tokens in the text count.
     pub parse: bool,
+}
+
+/// A model file of which a smaller one is wanted.
+pub struct Quantize<'a> {
+    pub model: &'a Path,
+    /// There, and empty.
+    pub out: &'a Path,
+    /// As given: in any case.
+    pub kind: String,
+    pub imatrix: Option<&'a Path>,
+    /// 0: as many as the backend thinks best.
+    pub threads: u32,
+    /// Every matrix gets that kind.
+    pub pure: bool,
+}
+
+/// For quantize(), with where its log goes.
+///
+/// # Errors
+/// `EB_ERR_INVALID` for NULL and for paths that are empty.
+///
+/// # Safety
+/// The header's rules for requests; all that is behind it must live for `'a`.
+pub(crate) unsafe fn to_quantize<'a>(request: *const EbQuantizeRequest) -> Result<(Quantize<'a>, Log), Failure> {
+    if request.is_null() {
+        return Err(Failure::null("the request"));
+    }
+    let none = EbQuantizeRequest {
+        struct_size: 0,
+        threads: 0,
+        flags: 0,
+        model: EbStr::EMPTY,
+        out: EbStr::EMPTY,
+        kind: EbStr::EMPTY,
+        imatrix: EbStr::EMPTY,
+        log: None,
+        log_user: null_mut(),
+    };
+    // SAFETY: not NULL, and the struct says how large it is.
+    let request = unsafe { read_sized(request, none) };
+    // SAFETY: borrowed for this call, like everything behind a request.
+    let path = |text: EbStr| Path::new(OsStr::from_bytes(unsafe { text.bytes() }));
+    let (model, out, imatrix) = (path(request.model), path(request.out), path(request.imatrix));
+    if model.as_os_str().is_empty() || out.as_os_str().is_empty() {
+        return Err(Failure::invalid("quantize() needs the paths of a model and of the file to write"));
+    }
+    // SAFETY: as above.
+    let kind = unsafe { request.kind.to_string_lossy() };
+    // SAFETY: the header's rule for the log.
+    let log = unsafe { Log::new(request.log, request.log_user) };
+    let imatrix = Some(imatrix).filter(|path| !path.as_os_str().is_empty());
+    let pure = request.flags & EB_QUANTIZE_PURE != 0;
+    Ok((Quantize { model, out, kind, imatrix, threads: request.threads, pure }, log))
 }
 
 /// Refuses numbers that are not in the vocabulary.

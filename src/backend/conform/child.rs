@@ -153,6 +153,7 @@ fn run(check: fn(&Bench) -> Checked, backend: &str, model: &str, params: Vec<(St
         sandbox: true,
         power_hz: 0,
         adapters: adapter.iter().cloned().collect(),
+        logits: None,
     };
     sandbox::enter(&open);
     step("loading the library");

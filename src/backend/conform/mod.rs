@@ -10,6 +10,7 @@ mod collect;
 mod extensions;
 mod input;
 mod lifecycle;
+mod logits;
 mod lora;
 mod raw;
 mod resources;
@@ -108,6 +109,7 @@ pub fn checks() -> impl Iterator<Item = &'static Check> {
         input::CHECKS,
         abort::CHECKS,
         score::CHECKS,
+        logits::CHECKS,
         extensions::CHECKS,
         lora::CHECKS,
         resources::CHECKS,

@@ -10,7 +10,7 @@ use super::{Check, Checked, Outcome};
 use crate::backend::abi::*;
 
 /// Log-likelihoods that differ by less come from rounding.
-const ROUNDING: f64 = 1e-3;
+pub(super) const ROUNDING: f64 = 1e-3;
 
 pub(super) const CHECKS: &[Check] = &[
     Check::new(
@@ -88,14 +88,14 @@ pub(super) fn sample_tokens(session: &Session, info: &Info, text: &str) -> Resul
 }
 
 /// A session that can score, with two questions of four options each.
-struct Scorer<'a> {
-    session: Session<'a>,
+pub(super) struct Scorer<'a> {
+    pub(super) session: Session<'a>,
     score: EbScoreFn,
-    info: Info,
+    pub(super) info: Info,
 }
 
 impl Scorer<'_> {
-    fn new(b: &Bench) -> Result<Scorer<'_>, Outcome> {
+    pub(super) fn new(b: &Bench) -> Result<Scorer<'_>, Outcome> {
         let session = b.open()?;
         let Some(score) = extension(&b.plugin)? else {
             return Err(Outcome::skipped(format!("{EB_EXT_SCORE} is not offered: multiple choice cannot be asked")));
@@ -105,7 +105,7 @@ impl Scorer<'_> {
     }
 
     /// Context and options, of one and of several tokens; one twice, one the beginning of another.
-    fn question(&self, i: usize) -> Result<ScoreAsk, Outcome> {
+    pub(super) fn question(&self, i: usize) -> Result<ScoreAsk, Outcome> {
         let context = sample_tokens(&self.session, &self.info, PROMPTS[i])?;
         let more = sample_tokens(&self.session, &self.info, " Paris, or maybe London in the rain")?;
         let more: Vec<i32> =
@@ -151,7 +151,7 @@ impl Scorer<'_> {
         Ok(call.answers)
     }
 
-    fn one(&self, context: &[i32], continuations: Vec<Vec<i32>>) -> Result<Answer, Outcome> {
+    pub(super) fn one(&self, context: &[i32], continuations: Vec<Vec<i32>>) -> Result<Answer, Outcome> {
         let ask = ScoreAsk { context: context.to_vec(), continuations, ..ScoreAsk::default() };
         self.all_well(&[ask])?.pop().ok_or_else(|| Outcome::failed("no answer", ""))
     }

@@ -145,13 +145,13 @@ fn cell(place: &Place, column: &str, best: Option<f64>) -> Cell {
 
 /// Is it written in percent?
 pub fn is_share(column: &str) -> bool {
-    Metric::ALL.iter().any(|(name, metric)| *name == column && metric.is_share())
+    column == Metric::SameTop.name() || Metric::ALL.iter().any(|(name, metric)| *name == column && metric.is_share())
 }
 
 /// Is less of it better?
 pub fn less_is_better(column: &str) -> bool {
-    let language = Metric::ALL.iter().any(|(name, m)| *name == column && m.is_of_texts());
-    language || column == "ece" || column.contains("_ms") || column.contains("_mib") || column.starts_with("energy")
+    let metric = Metric::ALL.iter().any(|(name, metric)| *name == column && metric.lower_is_better());
+    metric || column.contains("_ms") || column.contains("_mib") || column.starts_with("energy")
 }
 
 /// The best value of a column, where several places have different ones.

@@ -21,6 +21,7 @@ mod sustained;
 mod thin;
 mod timeline;
 mod tradeoff;
+mod variants;
 mod wrong;
 
 pub use language::Language;
@@ -131,7 +132,8 @@ pub fn report(runs: &[Run], curves: &[Curve], language: Language) -> Result<Stri
             Err(e) => sections.iter_mut().for_each(|s| s.advice.doubts.push(e.clone())),
         }
     }
-    page::page(&text, runs, learning::learning(curves, &text), &sections, &wrongs)
+    let variants = variants::shown(runs, &text);
+    page::page(&text, runs, learning::learning(curves, &text), &sections, &variants, &wrongs)
 }
 
 /// Writes the page of `runs` and `curves` to `path`, whole or not at all.

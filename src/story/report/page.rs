@@ -6,6 +6,7 @@ use super::environment::{Environment, environment};
 use super::language::Text;
 use super::learning::Learning;
 use super::timeline::PHASES;
+use super::variants::Shown;
 use super::wrong::Wrong;
 use crate::story::run_folder::Run;
 use minijinja::syntax::SyntaxConfig;
@@ -23,6 +24,7 @@ pub fn page(
     runs: &[Run],
     learning: Option<Learning>,
     sections: &[Section],
+    variants: &[Shown],
     wrongs: &[Wrong],
 ) -> Result<String, String> {
     let environments: Vec<Environment> = runs.iter().map(|r| environment(&r.folder)).collect();
@@ -41,6 +43,7 @@ pub fn page(
         version => env!("CARGO_PKG_VERSION"),
         learning => Value::from(Serde(learning)),
         sections => Value::from(Serde(sections)),
+        variants => Value::from(Serde(variants)),
         wrongs => Value::from(Serde(wrongs)),
         environments => Value::from(Serde(environments)),
         phases => PHASES.map(|(name, _)| name),

@@ -42,7 +42,13 @@ impl Asker<'_> {
         let [word] = scoring.scores[..] else {
             return Err(sort(Failure::new(FailureKind::Internal, "not one score for one continuation")));
         };
-        let language = Language { logprob: word.logprob, tokens: u64::from(word.n_tokens), bytes, words: 1 };
+        let language = Language {
+            logprob: word.logprob,
+            tokens: u64::from(word.n_tokens),
+            bytes,
+            words: 1,
+            ..Language::default()
+        };
         Ok(Answer {
             sample,
             judgement: Judgement {

@@ -8,7 +8,7 @@ use crate::job::{WindowScheme, Windows};
 use crate::testcase::timing::Sample;
 use crate::testenv::dataset::Record;
 use crate::testenv::metric::{Judgement, Language};
-use crate::testenv::windows::{llama_cpp, rolling, words};
+use crate::testenv::windows::{Window, llama_cpp, rolling, words};
 
 impl Asker<'_> {
     /// Log-likelihood of the record's text. The sample has the evaluated tokens of all windows as its prompt and the
@@ -19,12 +19,37 @@ impl Asker<'_> {
         record: &Record,
         windows: &Windows,
     ) -> Result<Answer, AskError> {
-        let refuse = |kind, what: &str| Err(sort(Failure::new(kind, what)));
-        let opened = &self.opened;
-        if opened.scored_by != "logits" {
+        if self.opened.scored_by != "logits" {
             let what = "texts are scored token by token, and the backend does not show them (it has no eb.score/1)";
             return refuse(FailureKind::Unsupported, what);
         }
+        let (mut language, windows) = self.cut(client, record, windows)?;
+        let mut sample = Sample::default();
+        for window in windows {
+            let evaluated = u32::try_from(window.evaluated()).unwrap_or(u32::MAX);
+            language.tokens += window.scored.len() as u64;
+            let input = ScoreInput::Tokens { context: window.context, continuations: vec![window.scored] };
+            let [score] = self.scored(client, input, Some(evaluated), &mut sample)?[..] else {
+                return Err(AskError::Host(HostError::Violation("not one score for one continuation".to_owned())));
+            };
+            language.logprob += score;
+        }
+        Ok(Answer {
+            sample,
+            judgement: Judgement { language: Some(language), ..Judgement::default() },
+            output: None,
+            score: language.logprob,
+        })
+    }
+
+    /// A record's text in windows; and what is known of it before they are scored.
+    pub(super) fn cut(
+        &self,
+        client: &mut Client,
+        record: &Record,
+        windows: &Windows,
+    ) -> Result<(Language, Vec<Window>), AskError> {
+        let opened = &self.opened;
         let size = windows.window.unwrap_or(opened.n_ctx) as usize;
         let control = |add| Control { add, parse: false };
         let (text, windows) = match windows.scheme {
@@ -48,23 +73,7 @@ impl Asker<'_> {
         if windows.is_empty() {
             return refuse(FailureKind::Invalid, "the text is shorter than one window; set windows.size lower");
         }
-        let mut language = Language { bytes: text.len() as u64, words: words(text), ..Language::default() };
-        let mut sample = Sample::default();
-        for window in windows {
-            let evaluated = u32::try_from(window.evaluated()).unwrap_or(u32::MAX);
-            language.tokens += window.scored.len() as u64;
-            let input = ScoreInput::Tokens { context: window.context, continuations: vec![window.scored] };
-            let [score] = self.scored(client, input, Some(evaluated), &mut sample)?[..] else {
-                return Err(AskError::Host(HostError::Violation("not one score for one continuation".to_owned())));
-            };
-            language.logprob += score;
-        }
-        Ok(Answer {
-            sample,
-            judgement: Judgement { language: Some(language), ..Judgement::default() },
-            output: None,
-            score: language.logprob,
-        })
+        Ok((Language { bytes: text.len() as u64, words: words(text), ..Language::default() }, windows))
     }
 
     /// Log-likelihoods of continuations: one of several calls for a record, whose times and `evaluated` tokens (`None`: as
@@ -90,6 +99,10 @@ impl Asker<'_> {
         sample.done_ns = scoring.start_ns + scoring.done_ns - sample.start_ns;
         Ok(scoring.scores.iter().map(|score| score.logprob).collect())
     }
+}
+
+fn refuse<T>(kind: FailureKind, what: &str) -> Result<T, AskError> {
+    Err(sort(Failure::new(kind, what)))
 }
 
 pub(super) fn tokens(answer: Result<Vec<i32>, HostError>) -> Result<Vec<i32>, AskError> {

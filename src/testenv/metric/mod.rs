@@ -23,6 +23,7 @@ mod tests;
 mod tokens;
 
 pub use family::share;
+pub use interval::wilson;
 pub use language::Language;
 
 use crate::job::{Metric, Scoring};
@@ -54,8 +55,10 @@ pub struct Judgement {
     pub mutual_info: bool,
     /// Log-likelihood of each option (`choice`).
     pub scores: Option<Vec<f64>>,
-    /// What was scored of a text (`perplexity`: nothing is right or wrong then), or of its last word (`cloze`).
+    /// What was scored of a text (`perplexity`, `divergence`: nothing is right or wrong then), or of its last word (`cloze`).
     pub language: Option<Language>,
+    /// KL(original ‖ model) of each token (`divergence`), nats.
+    pub kl: Vec<f32>,
 }
 
 /// Running sums over the records of a case, or of a part of them.

@@ -91,7 +91,7 @@ fn calibration_equals_numpy() {
 fn perplexities_are_of_all_texts_together() {
     let mut tally = Tally::new(&Metric::LANGUAGE, &Scoring::default());
     for (logprob, tokens, bytes, words) in [(-20.0, 10, 40, 8), (-4.0, 2, 8, 4)] {
-        let language = Some(Language { logprob, tokens, bytes, words });
+        let language = Some(Language { logprob, tokens, bytes, words, ..Language::default() });
         tally.add(&Gold::default(), Some(&Judgement { language, ..Judgement::default() }), "");
     }
     // numpy: exp(24 / 12), exp(24 / 12), exp(24 / 48), 24 / 48 / log(2)

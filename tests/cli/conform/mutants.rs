@@ -35,6 +35,18 @@ fn noticed(mutants: &[Mutant]) {
 
 const LIFE: &[Mutant] = &[
     ("probe", "out->device_count = (uint32_t)n_devices;", "out->device_count = 0;"),
+    ("logits", "        if (i < first) continue;\n", ""),
+    (
+        "logits",
+        "for (t = 0; t < N_VOCAB; t++) logits[t] = (float)logit(state, t);",
+        "for (t = 0; t < N_VOCAB; t++) logits[t] = (float)logit(state + 1, t);",
+    ),
+    ("logits", "if (row(user, logits, N_VOCAB)) break;", "row(user, logits, N_VOCAB);"),
+    (
+        "logits",
+        "if (n_tokens > m->n_ctx) return eb_fail(error, EB_ERR_CONTEXT_FULL",
+        "if (n_tokens > m->n_ctx + 9) return eb_fail(error, EB_ERR_CONTEXT_FULL",
+    ),
     (
         "extension-unknown",
         "if (offer_score && eb_str_eq(name, EB_EXT_SCORE))",
