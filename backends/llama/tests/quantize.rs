@@ -2,10 +2,11 @@
 
 mod common;
 
-use common::{Session, table};
+use common::{ONE_AT_A_TIME, Session, table};
 use edgebench_abi::*;
 use std::ffi::c_void;
 use std::path::{Path, PathBuf};
+use std::sync::PoisonError;
 
 fn demo(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../datasets/demo").join(name)
@@ -37,6 +38,7 @@ fn quantize(original: &Path, kind: &str, imatrix: Option<&Path>, out: &Path) -> 
     let mut made = EbQuantized { struct_size: size, n_fallback: 9, n_weights: 0, weights_bytes: 0 };
     let mut error = EbError::new();
     let table = extension::<EbQuantizeV1>(EB_EXT_QUANTIZE);
+    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     // SAFETY: everything lives for the call.
     match unsafe { table.quantize.unwrap()(&request, &mut made, &mut error) } {
         EB_OK => Ok(made),

@@ -170,6 +170,15 @@ fn text(variants: &Variants, style: TableStyle, heading: &str) -> String {
         out.push('\n');
     }
     let _ = write!(out, "{table}");
+    let cases = variants.rows.iter().flat_map(|v| &v.place.rows);
+    let disturbed = cases.clone().filter(|r| r.get("valid") == "no").count();
+    if disturbed > 0 {
+        let _ = write!(
+            out,
+            "\n? times, speeds and energy of {disturbed} of {} cases are not valid: see `evidence`",
+            cases.count()
+        );
+    }
     if let Some(sentence) = sentence(variants) {
         let _ = write!(out, "\n{}{sentence}", if heading.is_empty() { "" } else { "\n" });
     }

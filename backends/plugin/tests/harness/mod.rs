@@ -87,7 +87,7 @@ pub struct ScoreRequest {
 
 pub type Outcome = (Result<(), Error>, Vec<Event>);
 
-static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+pub static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
 pub struct Session {
     table: &'static EbBackend,
