@@ -93,6 +93,6 @@ mod tests {
         let error = ftype("Q4_X").unwrap_err().message;
         assert!(error.contains("Q4_K_S") && error.len() < 248, "it has to fit an eb_error: {error}");
         // What is named can be made.
-        USUAL.split(", ").for_each(|kind| drop(ftype(kind).unwrap()));
+        assert!(USUAL.split(", ").all(|kind| ftype(kind).is_ok()));
     }
 }
