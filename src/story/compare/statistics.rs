@@ -126,9 +126,9 @@ mod tests {
         let flips = Flips::of(pairs.into_iter());
         assert_eq!(flips, Flips { n: 5, base_right: 3, new_right: 2, worse: 2, better: 1 });
         assert_eq!(flips.points(), -20.0);
-        // PropCIs::diffpropci.mp(b = 16, c = 9, n = 61): Agresti & Min's example gives −0.27, 0.04 for c − b.
+        // By hand: −7 / 63 ± 1.96 √(26 − 49 / 63) / 63.
         let (lo, hi) = Flips { n: 61, worse: 16, better: 9, ..Flips::default() }.interval();
-        assert!((lo - -26.7).abs() < 0.6 && (hi - 4.5).abs() < 0.6, "{lo} {hi}");
+        assert!((lo + 26.736).abs() < 0.01 && (hi - 4.513).abs() < 0.01, "{lo} {hi}");
         let (lo, hi) = Flips { n: 100, ..Flips::default() }.interval();
         assert!((lo + 1.92).abs() < 0.01 && lo == -hi, "nobody has changed sides: {lo} {hi}");
     }
