@@ -3,6 +3,7 @@
 # the client of servers inside.
 #
 #   cross/build.sh [--slim] [--variants "NAME …"] TARGET…
+#   cross/build.sh --tools           only installs what it takes
 #
 # TARGET is aarch64-unknown-linux-musl, armv7-unknown-linux-musleabihf or x86_64-unknown-linux-musl. --slim leaves
 # llama.cpp and the client out; --variants builds only these of its CPU variants. Runs on Debian 12 with rustup; what else it takes is
@@ -16,16 +17,18 @@ WORK="$ROOT/target/cross"
 
 SLIM=
 ONLY=
+TOOLS=
 while [ $# -gt 0 ]; do
     case "$1" in
     --slim) SLIM=-slim ;;
+    --tools) TOOLS=only ;;
     --variants) ONLY="$2"; shift ;;
     -*) echo "cross/build.sh: unknown option $1" >&2; exit 2 ;;
     *) break ;;
     esac
     shift
 done
-[ $# -gt 0 ] || { sed -n '2,10s/^# \{0,1\}//p' "$0" >&2; exit 2; }
+[ $# -gt 0 ] || [ -n "$TOOLS" ] || { sed -n '2,11s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 
 need_build
 need ninja-build ccache zstd file python3-venv
@@ -33,6 +36,7 @@ if [ ! -x "$WORK/venv/bin/cargo-zigbuild" ]; then
     python3 -m venv "$WORK/venv"
     "$WORK/venv/bin/pip" install --quiet --disable-pip-version-check ziglang==0.17.1 cargo-zigbuild==0.24.0
 fi
+[ -z "$TOOLS" ] || exit 0
 export PATH="$WORK/venv/bin:$PATH" ZIG_GLOBAL_CACHE_DIR="$WORK/zig" CARGO_ZIGBUILD_CACHE_DIR="$WORK/zigbuild"
 
 # llama.cpp's variants differ in the flags of a few files; the others come from this cache. The compiler is a script

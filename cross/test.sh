@@ -212,7 +212,13 @@ processors() {
 }
 
 llama() {
-    local reference=$WORK/choice-x86_64 VARIANT
+    local reference=$WORK/choice-x86_64 native=$ROOT/dist/edgebench-$VERSION-x86_64 VARIANT
+    if [ ! "$reference/cases.csv" -nt "$native" ]; then
+        if [ ! -x "$native" ] || ! (unset EDGEBENCH_HOST_RUNNER && RUN=("$native") && predictions "$reference"); then
+            fail "llama.cpp: there are no predictions of $native to compare with: cross/build.sh x86_64-unknown-linux-musl"
+            return
+        fi
+    fi
     for VARIANT in $VARIANTS; do
         export EDGEBENCH_CPU_VARIANT=$VARIANT
         if ! predictions "$WORK/choice-$ARCH-$VARIANT"; then
@@ -223,7 +229,6 @@ llama() {
             fi
             continue
         fi
-        [ -e "$reference" ] || cp -r "$WORK/choice-$ARCH-$VARIANT" "$reference"
         if compare "$reference" "$WORK/choice-$ARCH-$VARIANT" > "$tmp/said" 2>&1; then pass "llama.cpp $VARIANT: $(cat "$tmp/said")"; else fail "llama.cpp $VARIANT: $(tail -1 "$tmp/said")"; fi
     done
     unset EDGEBENCH_CPU_VARIANT
