@@ -78,7 +78,9 @@ class Toy(unittest.TestCase):
                 rows = list(csv.DictReader(file))
             status = json.loads((Path(folder) / "watch" / "status.json").read_text())
             best = (Path(folder) / "watch" / "best.gguf").stat().st_size
-        self.assertEqual({r["status"] for r in rows}, {"ok"}, rows)
+        # A folder that was taken too early is evaluated again.
+        self.assertEqual({r["status"] for r in {r["checkpoint"]: r for r in rows}.values()}, {"ok"}, rows)
+        rows = [r for r in rows if r["status"] == "ok"]
         self.assertTrue(status["stop"])
         self.assertGreater(best, 1_000_000)
         self.assertGreater(float(status["best"]["value"]), 0.7, "the new task has been learnt")
