@@ -114,15 +114,18 @@ fn step(name: &str) -> Option<u64> {
     runs.max_by_key(|run| run.len())?.parse().ok()
 }
 
-/// Does a GGUF have all the bytes that its header speaks of? Others cannot tell.
+/// Is there anything in it, and does a GGUF have all the bytes that its header speaks of? Others cannot tell.
 fn is_whole(one: &Candidate) -> bool {
+    if one.print.bytes == 0 {
+        return false;
+    }
     #[cfg(feature = "gguf")]
     if one.path.extension().is_some_and(|e| e == "gguf") {
         let read = fs::File::open(&one.path).map(|file| edgebench_llama::gguf::Gguf::read(io::BufReader::new(file)));
         // What is no GGUF at all is told when it is evaluated.
         return !matches!(read, Ok(Err(what)) if what.contains("truncated"));
     }
-    one.print.bytes > 0
+    true
 }
 
 #[cfg(test)]

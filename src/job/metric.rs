@@ -164,8 +164,11 @@ impl Metric {
                 "is not measured by method = \"cloze\"",
                 "leave it out: accuracy and target_perplexity are always there",
             )),
-            (Method::Perplexity(_) | Method::Divergence(_), _) => {
-                Some(("is not measured by the task's method", "leave it out, or change the method"))
+            (Method::Perplexity(_), _) => {
+                Some(("is not measured by method = \"perplexity\"", "leave it out, or change the method"))
+            }
+            (Method::Divergence(_), _) => {
+                Some(("is not measured by method = \"divergence\"", "leave it out, or change the method"))
             }
             (_, Kind::Divergence) => Some(("needs whole texts and an original", "use method = \"divergence\"")),
             (_, Kind::Language) => Some(("needs whole texts to score", "use method = \"perplexity\"")),

@@ -266,7 +266,7 @@ style = "helm"
         (10, "the first examples need no seed"),
         (11, "perplexity needs whole texts to score; use method = \"perplexity\""),
         (16, "no prompt for method = \"choice\""),
-        (17, "belongs to method = \"perplexity\""),
+        (17, "belongs to method = \"perplexity\" or \"divergence\""),
         (22, "llama.cpp's windows have no stride"),
         (23, "belongs to method = \"choice\" or \"generate\""),
         (24, "acc_norm is not measured by method = \"perplexity\""),
