@@ -34,6 +34,7 @@ pub fn inspect(path: &Path) -> Result<Gguf, Failure> {
 ///
 /// # Errors
 /// What is wrong with it: missing, not a GGUF, truncated, damaged, no LoRA adapter, or one for another architecture.
+#[cfg(feature = "link")]
 pub fn inspect_adapter(path: &Path, architecture: &str) -> Result<(), String> {
     let file = File::open(path).map_err(|e| e.to_string())?;
     let header = Gguf::read(file)?;
