@@ -56,7 +56,12 @@ impl Draft {
         self.tokens.clear();
         self.tokens.extend_from_slice(prompt);
         self.line.clear();
-        self.right = 0;
+        self.count();
+    }
+
+    /// Adds the guesses that were right since the last call.
+    fn count(&mut self) {
+        self.total.1 += std::mem::take(&mut self.right) as u64;
     }
 
     /// Was `token` the next guess? Then gives the row of the logits behind it.
@@ -77,8 +82,7 @@ impl Draft {
 
     /// `token` and up to `at_most` guesses of what comes after it, the most likely one each time.
     fn guess(&mut self, token: i32, at_most: usize) -> Result<(), Failure> {
-        self.total.1 += self.right as u64;
-        self.right = 0;
+        self.count();
         self.tokens.push(token);
         self.line.clear();
         self.line.push(token);
