@@ -22,14 +22,7 @@ struct State {
     n_fallback: u32,
 }
 
-static STATE: Mutex<State> = Mutex::new(State {
-    target: None,
-    level: EB_LOG_INFO,
-    line: Vec::new(),
-    last_error: String::new(),
-    compute_bytes: 0,
-    n_fallback: 0,
-});
+static STATE: Mutex<State> = Mutex::new(State::new());
 
 /// A panic while the lock was held leaves at worst half a line.
 fn state() -> MutexGuard<'static, State> {
@@ -107,6 +100,18 @@ unsafe extern "C" fn receive(level: sys::ggml_log_level, text: *const c_char, _:
 }
 
 impl State {
+    /// Nobody listens, and nothing was heard.
+    const fn new() -> State {
+        State {
+            target: None,
+            level: EB_LOG_INFO,
+            line: Vec::new(),
+            last_error: String::new(),
+            compute_bytes: 0,
+            n_fallback: 0,
+        }
+    }
+
     fn receive(&mut self, level: sys::ggml_log_level, text: &[u8]) {
         if self.target.is_none() {
             return;
@@ -200,11 +205,7 @@ mod tests {
         let mut state = State {
             // SAFETY: the vector lives as long as the state.
             target: Some(unsafe { Log::new(Some(collect), (&raw mut lines).cast()) }),
-            level: EB_LOG_INFO,
-            line: Vec::new(),
-            last_error: String::new(),
-            compute_bytes: 0,
-            n_fallback: 0,
+            ..State::new()
         };
         state.receive(sys::GGML_LOG_LEVEL_INFO, b"loading");
         state.receive(sys::GGML_LOG_LEVEL_CONT, b"...");
@@ -229,14 +230,7 @@ mod tests {
 
     #[test]
     fn without_a_session_lines_are_dropped() {
-        let mut state = State {
-            target: None,
-            level: EB_LOG_INFO,
-            line: Vec::new(),
-            last_error: String::new(),
-            compute_bytes: 0,
-            n_fallback: 0,
-        };
+        let mut state = State::new();
         state.receive(sys::GGML_LOG_LEVEL_ERROR, b"nobody listens\n");
         assert!(state.line.is_empty() && state.last_error.is_empty());
     }
