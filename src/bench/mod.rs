@@ -22,6 +22,8 @@ use std::time::Duration;
 const LLAMA: &str = "llama";
 /// Its parameter for that.
 const N_CTX: &str = "n_ctx";
+/// llama.cpp makes contexts of a multiple of this many tokens.
+const N_CTX_STEP: u32 = 256;
 
 /// Objects to measure: models, a backend, and lists of values for its parameters.
 #[derive(Debug, Clone, Default)]
@@ -160,12 +162,12 @@ pub fn is_llama(backend: &str) -> bool {
     backend == LLAMA
 }
 
-/// The parameters that `instance` is opened with for `tests`.
-fn params(instance: &Instance, tests: &[Test]) -> Vec<(String, String)> {
+/// The parameters that `instance` is opened with for `test`. Its context is just large enough, as in llama-bench: a larger
+/// one is slower, so that a test's figure would depend on the tests beside it.
+fn params(instance: &Instance, test: &Test) -> Vec<(String, String)> {
     let mut params = instance.params.clone();
     if is_llama(&instance.backend) && params.iter().all(|(key, _)| key != N_CTX) {
-        let most = tests.iter().map(Test::context).max().unwrap_or(1);
-        params.push((N_CTX.to_owned(), most.to_string()));
+        params.push((N_CTX.to_owned(), test.context().next_multiple_of(N_CTX_STEP).to_string()));
     }
     params
 }

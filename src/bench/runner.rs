@@ -1,5 +1,5 @@
-//! All tests on one object: host started and loaded once, each test warmed up, repeated, and watched; whatever fails becomes
-//! a row, and the next test goes on, in a new host if need be. It must not know how rows are shown.
+//! All tests on one object: a host for those that need the same context, each test warmed up, repeated, and watched;
+//! whatever fails becomes a row, and the next test goes on, in a new host if need be. It must not know how rows are shown.
 
 use super::measure::{Asker, Rep};
 use super::shape::Test;
@@ -90,6 +90,8 @@ pub struct Runner {
 
 /// A host with its model.
 type Host = (Client, Opened);
+/// What it was opened with.
+type Params = Vec<(String, String)>;
 
 impl Runner {
     /// Starts to watch the board.
@@ -130,56 +132,51 @@ impl Runner {
         tests: &[Test],
         row: &mut dyn FnMut(&CaseRow) -> io::Result<()>,
     ) -> io::Result<()> {
-        let mut host: Option<Host> = None;
-        let mut unusable = None;
-        // A context that is large enough for all of them may be too large for this board.
-        let mut each_alone = false;
+        let mut host: Option<(Params, Host)> = None;
+        // What cannot be loaded once is not tried again.
+        let mut unusable: Option<(Params, (Status, String))> = None;
         for (number, test) in tests.iter().enumerate() {
             let name = file_name(&instance.model);
             self.progress.case(number + 1, tests.len(), &format!("{name} {} {test}", instance.params_text()));
             let mut figures = head(instance, test);
-            let alone = std::slice::from_ref(test);
+            let wanted = params(instance, test);
             // One that is not of use is gone before the next takes its memory.
-            let ready = host.take().filter(|_| !each_alone);
-            let mut outcome = match (&unusable, ready) {
-                (Some(known), _) => Err(Clone::clone(known)),
-                (None, Some(host)) => Ok(host),
-                (None, None) => self.open(instance, if each_alone { alone } else { tests }),
+            let ready = host.take().filter(|(params, _)| *params == wanted);
+            let known = unusable.take().filter(|(params, _)| *params == wanted);
+            let outcome = match (known, ready) {
+                (Some((_, known)), _) => Err(known),
+                (None, Some((_, host))) => Ok(host),
+                (None, None) => self.open(instance, wanted.clone()),
             };
-            if outcome.is_err() && !each_alone && params(instance, tests) != params(instance, alone) {
-                each_alone = true;
-                outcome = self.open(instance, alone);
-            }
             match outcome {
                 Err((status, reason)) => {
                     set_status(&mut figures, status, reason.clone());
-                    // What cannot be loaded for one test cannot for the others, unless they need less.
-                    unusable = (!each_alone).then_some((status, reason));
+                    unusable = Some((wanted, (status, reason)));
                 }
                 Ok((mut client, opened)) => {
                     let ended = self.test(&mut client, &opened, test, &mut figures);
                     let lives = matches!(ended, None | Some(HostError::Failed(_)));
-                    host = lives.then_some((client, opened));
+                    host = lives.then_some((wanted, (client, opened)));
                 }
             }
             row(&figures)?;
         }
         self.telemetry.follow(None);
-        if let Some((client, _)) = host {
+        if let Some((_, (client, _))) = host {
             // All that was wanted is there; a crash while closing is told by `conform` and `run`.
             let _ = client.close();
         }
         Ok(())
     }
 
-    fn open(&mut self, instance: &Instance, tests: &[Test]) -> Result<Host, (Status, String)> {
+    fn open(&mut self, instance: &Instance, params: Params) -> Result<Host, (Status, String)> {
         let proc = Path::new("/proc");
         let oom_kills = process::oom_kills(proc);
         let failed = |e: HostError| status_of_host(&e, process::oom_kills(proc) > oom_kills);
         let open = Open {
             backend: instance.backend.clone(),
             model: instance.model_path.as_ref().map_or(String::new(), |p| p.to_string_lossy().into_owned()),
-            params: params(instance, tests),
+            params,
             title: "bench".to_owned(),
             sandbox: self.settings.sandbox,
             power_hz: self.telemetry.plugin_hz(),
