@@ -42,7 +42,7 @@
  * SIZES     Every struct starts with struct_size, the size that its writer knew (sizeof of the
  *           struct at the time it was compiled). New fields are only ever appended. Read a field
  *           only if it lies inside struct_size (EB_HAS), write only as much as struct_size says. Whoever fills a
- *           struct of the caller (eb_error, eb_probe, eb_info, eb_device, eb_quantized) leaves its struct_size as it is.
+ *           struct of the caller (eb_error, eb_probe, eb_info, eb_device, eb_quantized, eb_trained) leaves its struct_size as it is.
  *           Fixed for ever, and so without struct_size: eb_str and eb_param. Arrays of structs are
  *           passed as arrays of pointers, so that their stride never matters.
  *
@@ -469,6 +469,72 @@ typedef struct eb_quantize_v1 {
      * It may take minutes and is ended by ending the process. */
     eb_status (*quantize)(const eb_quantize_request *request, eb_quantized *out, eb_error *error);
 } eb_quantize_v1;
+
+/* ---------------------------------------------------------------- extension eb.train/1 */
+
+#define EB_EXT_TRAIN "eb.train/1"
+
+/* eb_train_request.flags */
+#define EB_TRAIN_FORCE_MEMORY ((uint64_t)1 << 0) /* start also where memory looks too short */
+
+/* One step, or the evaluation of the validation texts after an epoch. The plugin sets struct_size. Unknown: 0. */
+typedef struct eb_train_step {
+    uint32_t struct_size;
+    uint32_t is_validation; /* 1: nothing was learned; `loss` is the mean over the validation texts */
+    uint32_t epoch;         /* from 1 */
+    uint32_t reserved;      /* 0 */
+    uint64_t step;          /* from 1, over all epochs; of a validation the last step before it, 0 before the first */
+    uint64_t n_steps;       /* that there will be in all */
+    uint64_t tokens;        /* learned from up to now, over all epochs */
+    double loss;            /* cross-entropy of the next token, nats per token; of a step before it changes the weights */
+} eb_train_step;
+
+/* A model file to be trained further on texts, all of its weights that can be. The host sets struct_size. */
+typedef struct eb_train_request {
+    uint32_t struct_size;
+    uint32_t threads;       /* 0: as many as the backend thinks best */
+    uint64_t flags;         /* EB_TRAIN_* */
+    eb_str model;           /* path of the model, absolute; it is only read */
+    eb_str out;             /* path of the file to write, absolute. It is there, and empty; nothing else can be written */
+    uint32_t n_ctx;         /* tokens of one step; 0: as the backend thinks best. It may be rounded up, eb_trained tells */
+    uint32_t epochs;        /* how often each text is learned from; >= 1 */
+    float learning_rate;    /* of AdamW, constant, without weight decay; above 0 */
+    float validation_share; /* 0 to 0.9: this part of the texts, the last, is not learned from but evaluated */
+    const eb_str *texts;    /* n_texts >= 1, in the order in which they are learned from; at least one is left to learn from */
+    size_t n_texts;
+    void (*log)(void *log_user, int32_t level, eb_str line); /* as in eb_open_params; valid until the call returns */
+    void *log_user;
+    /* After each step and each validation, on the thread that called train(). 0: go on; 1: stop soon, nothing is written
+     * and train() returns EB_ERR_ABORTED. */
+    int32_t (*step)(void *step_user, const eb_train_step *step);
+    void *step_user;
+} eb_train_request;
+
+/* What came of it. The host sets struct_size. Unknown: 0; losses NaN. */
+typedef struct eb_trained {
+    uint32_t struct_size;
+    uint32_t n_ctx;           /* tokens of one step, as it was done */
+    uint64_t steps;
+    uint64_t tokens;          /* learned from, over all epochs */
+    uint64_t n_trained;       /* numbers of the model that were learned */
+    uint64_t n_weights;       /* of all */
+    double loss_first;        /* of the first step */
+    double loss_last;         /* of the last */
+    double validation_before; /* mean loss of the validation texts before the first step */
+    double validation_after;  /* and after the last */
+} eb_trained;
+
+/* A backend that can train models on this board offers this. */
+typedef struct eb_train_v1 {
+    uint32_t struct_size;
+    uint32_t reserved; /* 0 */
+    /* [host] Without a session open. Writes a whole model in the format of the original, which open() takes.
+     * The same request gives the same losses on the same machine. EB_ERR_UNSUPPORTED for a model that cannot be trained, by its
+     * architecture or by how its weights are kept: say which can; EB_ERR_OUT_OF_MEMORY, before anything is read, with
+     * needed and free memory where it is plain that it will not fit; EB_ERR_INVALID for numbers out of range and for texts too short
+     * to learn from; EB_ERR_MODEL for a broken model. It may take hours and is ended by step() or by ending the process. */
+    eb_status (*train)(const eb_train_request *request, eb_trained *out, eb_error *error);
+} eb_train_v1;
 
 /* ---------------------------------------------------------------- extension eb.device/1 */
 

@@ -189,6 +189,46 @@ fn the_rust_mirror_has_the_headers_layout() {
     );
     layout!(l, eb_quantized = EbQuantized { struct_size, n_fallback, n_weights, weights_bytes });
     layout!(l, eb_quantize_v1 = EbQuantizeV1 { struct_size, reserved, quantize });
+    layout!(
+        l,
+        eb_train_step = EbTrainStep { struct_size, is_validation, epoch, reserved, step, n_steps, tokens, loss }
+    );
+    layout!(
+        l,
+        eb_train_request = EbTrainRequest {
+            struct_size,
+            threads,
+            flags,
+            model,
+            out,
+            n_ctx,
+            epochs,
+            learning_rate,
+            validation_share,
+            texts,
+            n_texts,
+            log,
+            log_user,
+            step,
+            step_user
+        }
+    );
+    layout!(
+        l,
+        eb_trained = EbTrained {
+            struct_size,
+            n_ctx,
+            steps,
+            tokens,
+            n_trained,
+            n_weights,
+            loss_first,
+            loss_last,
+            validation_before,
+            validation_after
+        }
+    );
+    layout!(l, eb_train_v1 = EbTrainV1 { struct_size, reserved, train });
     layout!(l, eb_device = EbDevice { struct_size, cores, name, driver, memory_bytes, memory_free_bytes });
     layout!(l, eb_device_v1 = EbDeviceV1 { struct_size, reserved, get });
     layout!(l, eb_power_v1 = EbPowerV1 { struct_size, n_rails, name, read });
@@ -220,6 +260,7 @@ fn the_rust_mirror_has_the_headers_layout() {
         EB_REQUEST_IGNORE_EOS,
         EB_REQUEST_PARSE_SPECIAL,
         EB_QUANTIZE_PURE,
+        EB_TRAIN_FORCE_MEMORY,
         EB_EVENT_PREFILL,
         EB_EVENT_TOKEN,
         EB_EVENT_SCORE,

@@ -5,7 +5,12 @@
 //! The header is the contract and explains each field; the comments here only add what Rust needs.
 //! This file is also the library of the crate `edgebench-abi`, for backends written in Rust.
 
+// Beside this file, which is the crate's root.
+#[path = "abi_train.rs"]
+mod train;
+
 use core::ffi::{c_char, c_void};
+pub use train::*;
 
 /// Version of the contract; the symbol carries the major number.
 pub const EB_ABI_MAJOR: u32 = 1;

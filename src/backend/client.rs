@@ -1,6 +1,8 @@
 //! The controller's side of a host: starts the process, speaks `wire` with it under deadlines, and says in
 //! words how it ended. It never sees the ABI and must not know jobs, cases or files of results.
 
+mod train;
+
 use super::host::HOST_ARGUMENT;
 use super::hosts;
 use super::loader::is_path;
@@ -16,6 +18,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
+pub use train::Ended;
 
 /// How long a host gets to end a call after `Abort`, and to exit after `Close`, before it is killed.
 const GRACE: Duration = Duration::from_secs(2);
@@ -410,6 +413,8 @@ fn variant(message: &FromHost) -> &'static str {
         FromHost::Adapted(_) => "Adapted",
         FromHost::Diverged(_) => "Diverged",
         FromHost::Quantized(_) => "Quantized",
+        FromHost::Step(_) => "Step",
+        FromHost::Trained(_) => "Trained",
         FromHost::Power(_) => "Power",
         FromHost::Done => "Done",
         FromHost::Failed(_) => "Failed",

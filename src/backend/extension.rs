@@ -1,9 +1,12 @@
-//! The extensions' tables by name, and those that need no session: `eb.device/1` and `eb.quantize/1`. It must not know
+//! The extensions' tables by name, and those that need no session: `eb.device/1`, `eb.quantize/1`, and in `train` `eb.train/1`. It must not know
 //! sessions or frames' bytes.
+
+mod train;
 
 use super::abi::*;
 use super::session::{Backend, failure, on_log};
 use super::wire::{Device, Failure, FailureKind, Quantize, Quantized};
+pub(super) use train::train;
 
 /// A table that `get_extension` hands out.
 ///
@@ -36,6 +39,11 @@ unsafe impl Extension for EbLogitsV1 {
 // SAFETY: see above.
 unsafe impl Extension for EbQuantizeV1 {
     const NAME: &'static str = EB_EXT_QUANTIZE;
+}
+
+// SAFETY: see above.
+unsafe impl Extension for EbTrainV1 {
+    const NAME: &'static str = EB_EXT_TRAIN;
 }
 
 // SAFETY: see above.

@@ -24,13 +24,16 @@ use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, mpsc};
 
 /// First argument that makes the `edgebench` binary a host.
 pub const HOST_ARGUMENT: &str = "__host";
 
-/// The socket's writing side, for the one message that is sent from inside a backend's call.
+/// The socket's writing side, for messages that are sent from inside a backend's call.
 static SOCKET: OnceLock<Mutex<UnixStream>> = OnceLock::new();
+/// The training that runs is to stop: it has no session that could be aborted.
+static STOP: AtomicBool = AtomicBool::new(false);
 
 type SharedAborter = Arc<Mutex<Option<Aborter>>>;
 
@@ -123,6 +126,7 @@ fn read_frames(mut socket: UnixStream, queue: mpsc::Sender<ToHost>, aborter: Sha
     loop {
         match decoder.message() {
             Ok(Some(ToHost::Abort)) => {
+                STOP.store(true, Ordering::Relaxed);
                 if let Some(aborter) = aborter.lock().unwrap_or_else(|e| e.into_inner()).as_ref() {
                     // SAFETY: the worker takes the aborter away, under this lock, before it closes the session.
                     unsafe { aborter.abort() };
@@ -203,6 +207,10 @@ impl Worker {
                 self.close();
                 quantize(&wanted).map(FromHost::Quantized)
             }
+            ToHost::Train(wanted) => {
+                self.close();
+                train(&wanted).map(FromHost::Trained)
+            }
             ToHost::Diverge(window) => match (&self.session, &mut self.original) {
                 (Some(session), Some(original)) => original.diverge(session, &window).map(FromHost::Diverged),
                 _ => Err(Failure::new(FailureKind::Internal, "no model was opened for a comparison in this host")),
@@ -269,6 +277,19 @@ fn quantize(wanted: &Quantize) -> Result<Quantized, Failure> {
     extension::quantize(&backend, wanted)
 }
 
+/// Trains a model, tells each step, and writes nothing but the model.
+fn train(wanted: &Train) -> Result<Trained, Failure> {
+    let _ = rustix::thread::set_name(&title(&wanted.title));
+    STOP.store(false, Ordering::Relaxed);
+    sandbox::enter_to_train(wanted);
+    let backend = loader::load(&wanted.backend).map_err(|message| Failure::new(FailureKind::Unsupported, message))?;
+    extension::train(&backend, wanted, &mut |step| {
+        // When that fails the controller is gone, and so will be this process.
+        let told = SOCKET.get().is_some_and(|socket| send(socket, &FromHost::Step(step)).is_ok());
+        !told || STOP.load(Ordering::Relaxed)
+    })
+}
+
 /// At most 15 bytes, as the kernel keeps them.
 fn title(text: &str) -> std::ffi::CString {
     let mut end = text.len().min(15);
@@ -321,7 +342,8 @@ fn call(session: &Session, prefixes: &mut Prefixes, message: ToHost) -> FromHost
         | ToHost::Close
         | ToHost::Abort
         | ToHost::Diverge(_)
-        | ToHost::Quantize(_) => Ok(FromHost::Done),
+        | ToHost::Quantize(_)
+        | ToHost::Train(_) => Ok(FromHost::Done),
     };
     result.unwrap_or_else(|e| match e {
         CallError::Failed(failure) => FromHost::Failed(failure),

@@ -1,7 +1,7 @@
 //! What a host may touch: it reads the model, the plugin and the system, uses devices, and writes nothing but the one
 //! file that is its work, if there is one. It must not know what a plugin does. Landlock (Linux 5.13) enforces it; on older kernels nothing does.
 
-use super::wire::{Open, Quantize};
+use super::wire::{Open, Quantize, Train};
 use landlock::{
     ABI, Access, AccessFs, CompatLevel, Compatible, PathBeneath, PathFd, Ruleset, RulesetAttr, RulesetCreatedAttr,
     RulesetStatus,
@@ -31,20 +31,32 @@ pub fn enter(open: &Open) -> String {
 
 /// The same before a model is made smaller.
 pub fn enter_to_quantize(wanted: &Quantize) {
+    if wanted.sandbox {
+        enter_to_write(&wanted.backend, &wanted.model, &wanted.imatrix, &wanted.out);
+    }
+}
+
+/// The same before a model is trained.
+pub fn enter_to_train(wanted: &Train) {
+    if wanted.sandbox {
+        enter_to_write(&wanted.backend, &wanted.model, "", &wanted.out);
+    }
+}
+
+/// Leaves one file to be written, and what is needed for it to be read.
+fn enter_to_write(backend: &str, model: &str, also: &str, out: &str) {
     let reads = Open {
-        backend: wanted.backend.clone(),
-        model: wanted.model.clone(),
-        params: vec![("imatrix".to_owned(), wanted.imatrix.clone())],
+        backend: backend.to_owned(),
+        model: model.to_owned(),
+        params: vec![("also".to_owned(), also.to_owned())],
         title: String::new(),
-        sandbox: wanted.sandbox,
+        sandbox: true,
         power_hz: 0,
         adapters: Vec::new(),
         logits: None,
     };
-    if wanted.sandbox {
-        // What is not in force is no reason to make nothing.
-        let _ = restrict(&needed(&reads), Some(Path::new(&wanted.out)));
-    }
+    // What is not in force is no reason to make nothing.
+    let _ = restrict(&needed(&reads), Some(Path::new(out)));
 }
 
 /// What a case needs to read: its model (a folder, a file, or all parts of a split file), adapters, and the folders of the

@@ -2,10 +2,13 @@
 //! no ABI types, so that both sides and the tests can use it. A frame is a little-endian `u32` length
 //! followed by that many bytes of postcard.
 
+mod train;
+
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
+pub use train::{Train, TrainStep, Trained};
 
 /// Version of these messages. Controller and host come from one build, so it only has to be equal.
-pub const PROTOCOL: u32 = 4;
+pub const PROTOCOL: u32 = 5;
 
 /// Longest frame that is accepted, in bytes: what is longer is nonsense from a broken host.
 pub const MAX_FRAME: usize = 64 << 20;
@@ -28,6 +31,8 @@ pub enum ToHost {
     Diverge(Window),
     /// Make a smaller model; without one open. → `Quantized`
     Quantize(Quantize),
+    /// Train a model further; without one open. → `Step`s as they are done, then `Trained`
+    Train(Box<Train>),
     /// Forget all sequences. → `Done`
     Reset,
     /// Free the model and leave. → `Done`, then the host exits
@@ -52,6 +57,9 @@ pub enum FromHost {
     Adapted(u64),
     Diverged(Diverged),
     Quantized(Quantized),
+    /// Not yet the answer to `Train`.
+    Step(TrainStep),
+    Trained(Trained),
     /// Not an answer: comes at any time after `Opened`, where the backend has rails and `power_hz` asked for them.
     Power(PowerReading),
     Done,
@@ -502,6 +510,20 @@ mod tests {
                 input: ScoreInput::Tokens { context: vec![1], continuations: vec![vec![2, 3], vec![4]] },
                 prefix: Prefix::NONE,
             }]),
+            ToHost::Train(Box::new(Train {
+                backend: "llama".into(),
+                model: "/m.gguf".into(),
+                out: "/o.gguf".into(),
+                texts: vec!["一".into(), "b".into()],
+                validation_share: 0.5,
+                n_ctx: 256,
+                epochs: 2,
+                learning_rate: 1e-4,
+                threads: 1,
+                force_memory: false,
+                title: "t".into(),
+                sandbox: true,
+            })),
             ToHost::Abort,
         ]
     }

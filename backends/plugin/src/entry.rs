@@ -8,6 +8,7 @@ use crate::request::{
     Generate, Quantize, Score, ScoreText, to_generate, to_lora, to_quantize, to_score, to_score_text,
 };
 use crate::sink::Sink;
+use crate::train::{self, Train};
 use edgebench_abi::*;
 use std::cell::UnsafeCell;
 use std::ffi::{OsStr, c_char, c_void};
@@ -99,6 +100,17 @@ pub trait Backend: Sized + 'static {
     /// Those of the header for `quantize()`.
     fn quantize(_wanted: &Quantize, _log: Log) -> Result<EbQuantized, Failure> {
         Err(Failure::unsupported("this backend does not make models smaller"))
+    }
+
+    /// Is `eb.train/1` offered?
+    const TRAINS: bool = false;
+
+    /// For `eb.train/1`: calls `step` after each step and each validation, and ends when it says `true`. `struct_size` is not used.
+    ///
+    /// # Errors
+    /// Those of the header for `train()`.
+    fn train(_wanted: &Train, _step: &mut dyn FnMut(EbTrainStep) -> bool, _log: Log) -> Result<EbTrained, Failure> {
+        Err(Failure::unsupported("this backend does not train models"))
     }
 
     /// # Errors
@@ -204,6 +216,8 @@ pub trait Tables: Backend {
         &EbLogitsV1 { struct_size: size_of::<EbLogitsV1>() as u32, reserved: 0, evaluate: Some(evaluate::<Self>) };
     const QUANTIZE: &'static EbQuantizeV1 =
         &EbQuantizeV1 { struct_size: size_of::<EbQuantizeV1>() as u32, reserved: 0, quantize: Some(quantize::<Self>) };
+    const TRAIN: &'static EbTrainV1 =
+        &EbTrainV1 { struct_size: size_of::<EbTrainV1>() as u32, reserved: 0, train: Some(train::train::<Self>) };
     const DEVICE: &'static EbDeviceV1 =
         &EbDeviceV1 { struct_size: size_of::<EbDeviceV1>() as u32, reserved: 0, get: Some(device::<Self>) };
 }
@@ -268,7 +282,7 @@ unsafe extern "C" fn probe<B: Backend>(out: *mut EbProbe, error: *mut EbError) -
 ///
 /// # Safety
 /// As [`write_sized`], but NULL is refused.
-unsafe fn fill<T>(out: *mut T, value: &T) -> Result<(), Failure> {
+pub(crate) unsafe fn fill<T>(out: *mut T, value: &T) -> Result<(), Failure> {
     if out.is_null() {
         return Err(Failure::null("out"));
     }
@@ -554,6 +568,8 @@ unsafe extern "C" fn get_extension<B: Backend>(name: EbStr) -> *const c_void {
         std::ptr::from_ref(B::LOGITS).cast()
     } else if name == EB_EXT_QUANTIZE.as_bytes() && B::QUANTIZES {
         std::ptr::from_ref(B::QUANTIZE).cast()
+    } else if name == EB_EXT_TRAIN.as_bytes() && B::TRAINS {
+        std::ptr::from_ref(B::TRAIN).cast()
     } else if name == EB_EXT_DEVICE.as_bytes() && B::device(0).is_some() {
         std::ptr::from_ref(B::DEVICE).cast()
     } else {

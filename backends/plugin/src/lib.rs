@@ -11,3 +11,4 @@ pub mod logits;
 pub mod request;
 pub mod sink;
 pub mod stop;
+pub mod train;
