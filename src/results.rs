@@ -20,6 +20,10 @@ pub const SUSTAINED: &str = "sustained.csv";
 pub const LOAD: &str = "load.csv";
 /// One row per subject, group of subjects and all of a test case, where records have subjects.
 pub const SUBJECTS: &str = "subjects.csv";
+/// One row per step of a training, and one per validation.
+pub const STEPS: &str = "steps.csv";
+/// Folder of models that were trained and are kept.
+pub const MODELS: &str = "models";
 /// One row per suite and object instance.
 pub const SUITES: &str = "suites.csv";
 /// Calls and telemetry for Perfetto, with `run --trace`.
@@ -72,6 +76,9 @@ pub const LOAD_COLUMNS: &[&str] = &[
     "e2e_ms",
     "within_limits",
 ];
+
+/// Columns of steps.csv. A validation has a row of its own, with the step before it and no `loss`.
+pub const STEP_COLUMNS: &[&str] = &["case", "step", "epoch", "loss", "tokens", "t_ms", "val_loss"];
 
 /// Columns of suites.csv.
 pub const SUITE_COLUMNS: &[&str] = &[
@@ -152,6 +159,15 @@ const CASE_TAIL: &[&str] = &[
     "bits_per_weight",
     "kl_p99",
     "kl_max",
+    "loss_first",
+    "loss_last",
+    "val_loss_first",
+    "val_loss",
+    "train_tok_s",
+    "train_steps",
+    "trained_weights",
+    "acc_before",
+    "acc_p",
 ];
 
 /// Columns of cases.csv, in order; `metrics` are those of the tasks' own metrics.

@@ -10,6 +10,8 @@
  * A model is a file that begins with such parameters, a line `key = value` each; those of the job come after.
  * A model that is quantised to "Q8", "Q4" or "Q2" is its original with a line `noise = N` before it: logits are then moved by
  * up to N thousandths, so that answers change and distributions part. "odd" has a tensor that falls back.
+ * One that is trained is its original with a line `trained = N` before it, N a hash of the texts: another model. Its loss falls
+ * from 4 to 1, a step of `n_ctx` bytes (0: 64) after the other. `token_us`, `fault` and `fault_at`, as a step, of the file are honoured.
  * Prefix hints are believed, and held against the prompts: one that is not true fails its request.
  *
  * Parameters (all optional)
@@ -22,6 +24,7 @@
  *   tokenizer = true        offer a tokenizer
  *   adapters = true         offer eb.lora/1. An adapter is a file that begins with "mock-lora"; what follows makes another model
  *   noise = 0               how far logits are moved, in thousandths
+ *   trained = 0             what was learned: another number is another model
  *   n_weights, weights_bytes, kv_bytes, compute_bytes = 0   what info() tells of them
  *   devices = 1             how many probe() counts and eb.device/1 describes, once opened
  *   device_memory = 1048576 bytes of each, half of them free
@@ -80,7 +83,7 @@ static const char *const faults[] = {
 struct eb_session {
     uint64_t n_ctx, seed, own_seed, load_us, prefill_us, token_us, fault_at, calls;
     uint64_t n_weights, weights_bytes, kv_bytes, compute_bytes;
-    uint64_t batch, noise;
+    uint64_t batch, noise, trained;
     uint64_t prefix_id, prefix_state, prefix_len; /* what is kept: its hash and its tokens */
     int score, tokenizer, fault;
     int adapters;
@@ -177,6 +180,7 @@ static int set_param(eb_session *m, eb_str key, eb_str value) {
     if (eb_str_eq(key, "token_us")) return number(value, &m->token_us);
     if (eb_str_eq(key, "batch")) return number(value, &m->batch) && m->batch >= 1 && m->batch <= MAX_BATCH;
     if (eb_str_eq(key, "noise")) return number(value, &m->noise);
+    if (eb_str_eq(key, "trained")) return number(value, &m->trained);
     if (eb_str_eq(key, "fault_at")) return number(value, &m->fault_at);
     if (eb_str_eq(key, "score")) return boolean(value, &m->score);
     if (eb_str_eq(key, "tokenizer")) return boolean(value, &m->tokenizer);
@@ -430,6 +434,7 @@ static eb_status mock_open(const eb_open_params *p, eb_session **out, eb_error *
     p->log(p->log_user, EB_LOG_INFO, str("mock: opened"));
     offer_score = m->score;
     offer_lora = m->adapters;
+    if (m->trained) m->seed = mix(m->seed, m->trained);
     m->own_seed = m->seed;
     noise = (double)m->noise * 1e-3;
     *out = m;
@@ -794,6 +799,109 @@ static eb_status mock_quantize(const eb_quantize_request *request, eb_quantized 
 
 static const eb_quantize_v1 quantize_v1 = {sizeof(eb_quantize_v1), 0, mock_quantize};
 
+/* The loss after `step` steps. */
+static double loss_after(uint64_t step) { return 1.0 + 3.0 / (1.0 + 0.25 * (double)step); }
+
+/* Tells a step; 1: stop. */
+static int32_t tell(const eb_train_request *r, uint32_t is_validation, uint32_t epoch, uint64_t step, uint64_t n_steps,
+                    uint64_t tokens) {
+    eb_train_step s;
+    memset(&s, 0, sizeof s);
+    s.struct_size = sizeof s;
+    s.is_validation = is_validation;
+    s.epoch = epoch;
+    s.step = step;
+    s.n_steps = n_steps;
+    s.tokens = tokens;
+    /* Before the step changed anything; what was not learned from is a little harder. */
+    s.loss = is_validation ? loss_after(step) + 0.125 : loss_after(step - 1);
+    return r->step ? r->step(r->step_user, &s) : 0;
+}
+
+/* Writes the trained model. */
+static eb_status write_trained(const eb_train_request *r, uint64_t hash, eb_error *error) {
+    char name[4096], buffer[4096];
+    FILE *from, *to;
+    size_t n;
+    if (!copy_text(r->model, name, sizeof name) || !(from = fopen(name, "rb")))
+        return eb_fail(error, EB_ERR_MODEL, "the model cannot be opened");
+    if (!copy_text(r->out, name, sizeof name) || !(to = fopen(name, "wb"))) {
+        fclose(from);
+        return eb_fail(error, EB_ERR_INTERNAL, "the file cannot be written");
+    }
+    fprintf(to, "trained = %llu\n", (unsigned long long)(hash >> 16));
+    while ((n = fread(buffer, 1, sizeof buffer, from)) > 0) fwrite(buffer, 1, n, to);
+    fclose(from);
+    return fclose(to) == 0 ? EB_OK : eb_fail(error, EB_ERR_INTERNAL, "the file cannot be written: is the disk full?");
+}
+
+/* A step of the training; a fault is that of the model's file. */
+static eb_status misbehave_at(eb_session *m, uint64_t step, eb_error *error) {
+    if (step != m->fault_at) return EB_OK;
+    switch (m->fault) {
+    case FAULT_SEGV: segv(); break;
+    case FAULT_ABORT: abort();
+    case FAULT_EXIT: exit(0);
+    case FAULT_IGNORE_ABORT:
+        for (;;) pause_us(100000);
+    case FAULT_SLEEP: pause_us(2000000); break;
+    case FAULT_ERROR: return eb_fail(error, EB_ERR_DEVICE, "the device is on fire: call the fire brigade");
+    default: break;
+    }
+    return EB_OK;
+}
+
+static eb_status mock_train(const eb_train_request *r, eb_trained *out, eb_error *error) {
+    eb_session m;
+    char line[1024];
+    const char *wrong;
+    uint64_t n_ctx = r->n_ctx ? r->n_ctx : 64, bytes = 0, hash = 1, per_epoch, step = 0, i;
+    size_t t, b, held = (size_t)((double)r->validation_share * (double)r->n_texts + 0.5);
+    uint32_t epoch;
+    eb_status status;
+    if (r->n_texts == 0 || r->epochs == 0 || !(r->learning_rate > 0) || !isfinite(r->learning_rate) ||
+        !(r->validation_share >= 0 && r->validation_share <= 0.9f))
+        return eb_fail(error, EB_ERR_INVALID, "texts, epochs and learning_rate are needed, validation_share is 0 to 0.9");
+    if (r->validation_share > 0 && held == 0) held = 1;
+    if (held >= r->n_texts) held = r->n_texts - 1;
+    memset(&m, 0, sizeof m);
+    m.n_ctx = 4096;
+    m.fault_at = 2;
+    if (r->model.len == 0) return eb_fail(error, EB_ERR_INVALID, "training needs a model's file");
+    wrong = read_model(&m, r->model, line, sizeof line);
+    if (wrong) return eb_fail(error, EB_ERR_MODEL, wrong);
+    for (t = 0; t < r->n_texts - held; t++)
+        for (b = 0; b < r->texts[t].len; b++, bytes++) hash = mix(hash, (unsigned char)r->texts[t].ptr[b]);
+    if (bytes == 0) return eb_fail(error, EB_ERR_INVALID, "the texts are empty: there is nothing to learn from");
+    per_epoch = (bytes + n_ctx - 1) / n_ctx;
+    out->n_ctx = (uint32_t)n_ctx;
+    out->n_weights = out->n_trained = 1000;
+    out->loss_first = loss_after(0);
+    if (held) {
+        out->validation_before = loss_after(0) + 0.125;
+        if (tell(r, 1, 1, 0, per_epoch * r->epochs, 0)) return eb_fail(error, EB_ERR_ABORTED, "stopped");
+    }
+    for (epoch = 1; epoch <= r->epochs; epoch++) {
+        for (i = 0; i < per_epoch; i++) {
+            step++;
+            status = misbehave_at(&m, step, error);
+            if (status != EB_OK) return status;
+            pause_us(m.token_us * n_ctx);
+            if (tell(r, 0, epoch, step, per_epoch * r->epochs, step * n_ctx))
+                return eb_fail(error, EB_ERR_ABORTED, "stopped");
+        }
+        if (held && tell(r, 1, epoch, step, per_epoch * r->epochs, step * n_ctx))
+            return eb_fail(error, EB_ERR_ABORTED, "stopped");
+    }
+    out->steps = step;
+    out->tokens = step * n_ctx;
+    out->loss_last = loss_after(step - 1);
+    if (held) out->validation_after = loss_after(step) + 0.125;
+    return write_trained(r, hash, error);
+}
+
+static const eb_train_v1 train_v1 = {sizeof(eb_train_v1), 0, mock_train};
+
 static eb_status mock_device(uint32_t index, eb_device *out, eb_error *error) {
     if (index >= n_devices) return eb_fail(error, EB_ERR_INVALID, "no such device");
     out->cores = 1;
@@ -828,6 +936,7 @@ static const void *mock_get_extension(eb_str name) {
     if (offer_lora && eb_str_eq(name, EB_EXT_LORA)) return &lora_v1;
     if (offer_score && eb_str_eq(name, EB_EXT_LOGITS)) return &logits_v1;
     if (eb_str_eq(name, EB_EXT_QUANTIZE)) return &quantize_v1;
+    if (eb_str_eq(name, EB_EXT_TRAIN)) return &train_v1;
     return NULL;
 }
 

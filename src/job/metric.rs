@@ -158,6 +158,10 @@ impl Metric {
         match (method, self.kind()) {
             (Method::Divergence(_), Kind::Divergence) => None,
             (Method::Perplexity(_), Kind::Language) if self != Metric::TargetPerplexity => None,
+            (Method::Finetune(_), _) if self == Metric::Acc => None,
+            (Method::Finetune(_), _) => {
+                Some(("is not measured by method = \"finetune\"", "leave it out, and give it to the task of `quality`"))
+            }
             (Method::Cloze, Kind::Language) if self == Metric::TargetPerplexity => None,
             (Method::Cloze, _) if self == Metric::Acc => None,
             (Method::Cloze, _) => Some((

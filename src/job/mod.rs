@@ -2,11 +2,12 @@
 //! It owns the words of the job file and must not know how anything is run.
 //!
 //! `read` turns TOML into these types, `data` the words of a task for its files, `prompt` those parts of it that concern
-//! what a model sees, `load` those about how much is asked at a time, `lora` the adapters of an object, `metric` and `scoring` those about judging,
+//! what a model sees, `finetune` those about training, `load` those about how much is asked at a time, `lora` the adapters of an object, `metric` and `scoring` those about judging,
 //! `paradigm` what kind of learning it is about, `measure` those about sampling, power and limits, `gate` those about regressions, `suite` scores over several tasks,
 //! `watch` following a training run, `server` where a server is, `quantize` models that are made smaller; `toml` is the table reader that remembers lines.
 
 mod data;
+mod finetune;
 mod gate;
 mod load;
 mod lora;
@@ -22,6 +23,7 @@ mod suite;
 mod toml;
 pub mod watch;
 
+pub use finetune::Finetune;
 pub use gate::Gate;
 pub use load::{Latency, Load, Rate};
 pub use lora::Adapter;
@@ -224,12 +226,19 @@ pub enum Method {
     Cloze,
     /// Distributions over whole texts, against those of the original.
     Divergence(Windows),
+    /// The model is trained further on texts, and may be judged by another task before and after.
+    Finetune(Finetune),
 }
 
 impl Method {
     /// Are its records raw texts, to which nobody wrote questions or answers?
     pub fn is_of_raw_text(&self) -> bool {
         matches!(self, Method::Perplexity(_) | Method::Cloze)
+    }
+
+    /// Is each of its records answered right or wrong?
+    pub fn is_right_or_wrong(&self) -> bool {
+        matches!(self, Method::Choice(_) | Method::Generate { .. } | Method::Cloze)
     }
 
     /// Its word in the job file.
@@ -240,6 +249,7 @@ impl Method {
             Method::Perplexity(_) => "perplexity",
             Method::Cloze => "cloze",
             Method::Divergence(_) => "divergence",
+            Method::Finetune(_) => "finetune",
         }
     }
 

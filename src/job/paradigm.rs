@@ -1,7 +1,7 @@
 //! What kind of learning a test case stands for. It owns the words and what they default to; it must not know how a model
 //! was made.
 
-use super::{Instance, Task};
+use super::{Instance, Method, Task};
 
 /// How a model came to what it can do, or how it is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,11 +30,11 @@ impl Paradigm {
         Paradigm::ALL.iter().find(|(_, p)| *p == self).map_or("", |(name, _)| name)
     }
 
-    /// That of a case: what its object says, or its task; else an adapter is a fine-tuning, and raw text is
+    /// That of a case: what its object says, or its task; else an adapter is a fine-tuning, as is training, and raw text is
     /// self-supervised.
     pub fn of(instance: &Instance, task: &Task) -> Paradigm {
         let adapted = instance.lora.iter().flatten().any(|a| a.scale != 0.0);
-        instance.paradigm.or(task.paradigm).unwrap_or(if adapted {
+        instance.paradigm.or(task.paradigm).unwrap_or(if adapted || matches!(task.method, Method::Finetune(_)) {
             Paradigm::Finetuned
         } else if task.method.is_of_raw_text() {
             Paradigm::SelfSupervised

@@ -2,6 +2,7 @@
 //! It must not know how anything is run, and opens no file but to see whether it is there.
 
 use super::data::{self, Files};
+use super::finetune;
 use super::gate;
 use super::load;
 use super::lora;
@@ -66,6 +67,7 @@ fn read(source: &Source, absolute: &Path) -> Option<Job> {
             job.tasks.push(task);
         }
     }
+    finetune::check(source, &job.instances, &job.tasks);
     if let Some(suites) = root.get("suite") {
         job.suites = suite::read(&suites, &job.tasks);
     }
@@ -300,6 +302,7 @@ enum MethodWord {
     Perplexity,
     Cloze,
     Divergence,
+    Finetune,
 }
 
 impl MethodWord {
@@ -309,11 +312,12 @@ impl MethodWord {
         ("perplexity", MethodWord::Perplexity),
         ("cloze", MethodWord::Cloze),
         ("divergence", MethodWord::Divergence),
+        ("finetune", MethodWord::Finetune),
     ];
 
     /// Is it about texts as they stand?
     fn is_of_texts(self) -> bool {
-        matches!(self, MethodWord::Perplexity | MethodWord::Cloze | MethodWord::Divergence)
+        !matches!(self, MethodWord::Choice | MethodWord::Generate)
     }
 }
 
@@ -335,7 +339,8 @@ fn task(source: &Source, mut table: Table, folder: &Path) -> Option<Task> {
     let Files { paths: datasets, groups: folders } = data.map_or(Files::default(), |v| data::files(&v, folder));
     let groups = table.get("groups").map_or(folders, |v| data::groups(&v, source, folder));
     let selection = data::selection(&mut table);
-    let method = table.need("method", "use \"choice\", \"generate\", \"perplexity\", \"cloze\" or \"divergence\"");
+    let method =
+        table.need("method", "use \"choice\", \"generate\", \"perplexity\", \"cloze\", \"divergence\" or \"finetune\"");
     let method = method.and_then(|v| word(&v, MethodWord::ALL));
     let scenario = table.get("scenario").map_or(Some(Scenario::SingleStream), |v| word(&v, Scenario::ALL));
     let (shots, style, prompt) = (table.get("shots"), table.get("style"), table.get("prompt"));
@@ -350,6 +355,7 @@ fn task(source: &Source, mut table: Table, folder: &Path) -> Option<Task> {
         }
     }
     let scoring = scoring::keys(&mut table);
+    let training = finetune::Keys::take(&mut table);
     let sustained = table.get("sustained").and_then(|v| v.duration());
     let batch = table.get("batch");
     let paradigm = table.get("paradigm").and_then(|v| word(&v, Paradigm::ALL));
@@ -361,6 +367,12 @@ fn task(source: &Source, mut table: Table, folder: &Path) -> Option<Task> {
             .into_iter()
             .for_each(|v| only_for("choice\" or \"generate", v));
     }
+    let training = if method == MethodWord::Finetune {
+        Some(training.read(source))
+    } else {
+        training.refuse();
+        None
+    };
     let windows = if method == MethodWord::Perplexity {
         windows
     } else {
@@ -398,6 +410,7 @@ fn task(source: &Source, mut table: Table, folder: &Path) -> Option<Task> {
             if method == MethodWord::Perplexity { Method::Perplexity(windows) } else { Method::Divergence(windows) }
         }
         MethodWord::Cloze => Method::Cloze,
+        MethodWord::Finetune => Method::Finetune(training?),
     };
     if let Some(value) =
         batch.filter(|_| scenario != Some(Scenario::Offline) || !matches!(method, Method::Generate { .. }))
@@ -416,7 +429,14 @@ fn task(source: &Source, mut table: Table, folder: &Path) -> Option<Task> {
     match method {
         Method::Perplexity(_) => metrics = Metric::LANGUAGE.to_vec(),
         Method::Cloze => metrics = vec![Metric::TargetPerplexity],
+        Method::Finetune(_) => metrics.clear(),
         _ => {}
+    }
+    if let Method::Finetune(_) = method
+        && (scenario != Some(Scenario::SingleStream) || sustained.is_some())
+    {
+        let todo = "leave `scenario` and `sustained` out: a model is trained once";
+        source.problem(place, "method = \"finetune\" asks no records", todo);
     }
     if let Method::Divergence(_) = method {
         metrics = Metric::DIVERGENCE.to_vec();

@@ -20,6 +20,8 @@ pub enum Phase {
     Decode,
     /// Log-likelihoods of options, after the context's PREFILL event.
     Score,
+    /// A step of a training.
+    Train,
     /// Between calls of a timed pass: edgebench's own work on prompts and answers.
     Between,
     /// Whatever is not known to be another phase.
@@ -28,7 +30,7 @@ pub enum Phase {
 
 impl Phase {
     /// All of them.
-    pub const ALL: [Phase; 9] = [
+    pub const ALL: [Phase; 10] = [
         Phase::Cooldown,
         Phase::Idle,
         Phase::Load,
@@ -36,11 +38,12 @@ impl Phase {
         Phase::Prefill,
         Phase::Decode,
         Phase::Score,
+        Phase::Train,
         Phase::Between,
         Phase::Other,
     ];
     /// Those of the timed passes.
-    pub const TIMED: [Phase; 4] = [Phase::Prefill, Phase::Decode, Phase::Score, Phase::Between];
+    pub const TIMED: [Phase; 5] = [Phase::Prefill, Phase::Decode, Phase::Score, Phase::Train, Phase::Between];
 
     /// Its word in telemetry.csv.
     pub fn name(self) -> &'static str {
@@ -52,6 +55,7 @@ impl Phase {
             Phase::Prefill => "prefill",
             Phase::Decode => "decode",
             Phase::Score => "score",
+            Phase::Train => "train",
             Phase::Between => "between",
             Phase::Other => "other",
         }
@@ -59,7 +63,7 @@ impl Phase {
 
     /// Does a backend work on timed records?
     pub fn is_timed_work(self) -> bool {
-        matches!(self, Phase::Prefill | Phase::Decode | Phase::Score)
+        matches!(self, Phase::Prefill | Phase::Decode | Phase::Score | Phase::Train)
     }
 }
 

@@ -33,7 +33,7 @@ pub fn need(method: &Method) -> Need {
     match method {
         Method::Choice(_) => Need::Choice,
         Method::Generate { .. } => Need::Text,
-        Method::Perplexity(_) | Method::Cloze | Method::Divergence(_) => Need::Lm,
+        Method::Perplexity(_) | Method::Cloze | Method::Divergence(_) | Method::Finetune(_) => Need::Lm,
     }
 }
 
@@ -131,7 +131,7 @@ impl<'a> Asker<'a> {
     /// The prompt cannot be rendered.
     pub fn seen(&self, item: &Item) -> Result<Seen, String> {
         let record = &of_subject(item);
-        if self.task.method.windows().is_some() {
+        if self.task.method.windows().is_some() || matches!(self.task.method, Method::Finetune(_)) {
             return Ok(Seen { text: record.question.to_owned(), control: Control::PLAIN, options: Vec::new() });
         }
         if self.task.method == Method::Cloze {
@@ -184,6 +184,9 @@ impl<'a> Asker<'a> {
             Method::Perplexity(windows) => self.perplexity(client, item.record, windows),
             Method::Cloze => self.cloze(client, seen, gold, prefix),
             Method::Divergence(windows) => self.divergence(client, item.record, windows),
+            Method::Finetune(_) => {
+                Err(AskError::Record(Failure::new(FailureKind::Internal, "texts that are learned from are not asked")))
+            }
         }
     }
 

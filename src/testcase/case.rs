@@ -4,6 +4,7 @@
 use super::ask::Asker;
 use super::base::{Base, adapters};
 use super::figures;
+use super::finetune::{self, Learned};
 use super::journal::{Journal, JournalError};
 use super::original;
 use super::passes::{Answers, Passes};
@@ -38,6 +39,8 @@ pub struct Context<'a> {
     pub interrupted: &'a dyn Fn() -> Option<&'static str>,
     /// Of the case's task.
     pub records: &'a Records,
+    /// The task that judges a model before and after it is trained.
+    pub quality: Option<(&'a Task, &'a Records)>,
     /// The case's model, where it had to be made, or why it could not be.
     pub made: Option<&'a Result<Made, NotMade>>,
     pub proc_root: &'a Path,
@@ -73,16 +76,18 @@ pub enum End {
 
 /// What a case has measured so far.
 #[derive(Default)]
-struct Measured {
-    answers: Answers,
-    opened: Option<Opened>,
+pub struct Measured {
+    pub answers: Answers,
+    pub opened: Option<Opened>,
+    /// Of a case that trains.
+    pub learned: Learned,
     /// The model had been loaded for the case before.
     kept: bool,
     /// Time that adapters took.
     adapter_ns: Option<u64>,
     load_cold_ns: Option<u64>,
-    hot_start_c: Option<f64>,
-    rss_peak_mib: Option<f64>,
+    pub hot_start_c: Option<f64>,
+    pub rss_peak_mib: Option<f64>,
     /// Why the server that was asked could not be watched.
     unseen: Option<String>,
 }
@@ -128,12 +133,15 @@ pub fn run(
     let (status, reason) = status_of(end, answers, oom_killed);
     row.set("status", status.name());
     row.set("reason", reason);
-    figures::answers(&mut row, answers, task);
+    match &task.method {
+        Method::Finetune(_) => measured.learned.fill(&mut row, &answers.tally, context.quality.map(|(task, _)| task)),
+        _ => figures::answers(&mut row, answers, task),
+    }
     if let Some(opened) = &measured.opened {
         figures::opened(&mut row, opened, answers, context.bandwidth);
         figures::scored_by(&mut row, opened, &task.method, &answers.tally);
     }
-    figures::telemetry(&mut row, &eyes, answers, &task.method);
+    figures::telemetry(&mut row, &eyes, answers, &task.method, measured.learned.timed_tokens());
     figures::judge(&mut row, &eyes, answers, measured.hot_start_c, measured.unseen.as_deref(), &context.job.measure);
     if status != Status::Ok {
         row.set("valid", "no");
@@ -174,6 +182,9 @@ fn measure(
     let job = context.job;
     if let Some(Err(why)) = context.made {
         return Err(End::NotMade(why.clone()));
+    }
+    if let Method::Finetune(wanted) = &task.method {
+        return finetune::measure(context, eyes, id, instance, (task, wanted), measured);
     }
     let mut asker = Asker::new(task, job.timeout).map_err(End::Dataset)?;
     let mut open = Open { power_hz: context.telemetry.plugin_hz(), ..open(job, instance, id) };

@@ -128,8 +128,8 @@ pub fn scored_by(row: &mut CaseRow, opened: &Opened, method: &Method, tally: &Ta
     }
 }
 
-/// Memory, processor, heat and energy.
-pub fn telemetry(row: &mut CaseRow, eyes: &Eyes, answers: &Answers, method: &Method) {
+/// Memory, processor, heat and energy; `learned`: tokens of a training.
+pub fn telemetry(row: &mut CaseRow, eyes: &Eyes, answers: &Answers, method: &Method, learned: u64) {
     let watch = &eyes.watch;
     row.set_number("rss_avg_mib", watch.rss_avg_mib(), 1);
     row.set_number("cpu_pct_prefill", watch.cpu_pct(&[Phase::Prefill]), 0);
@@ -145,12 +145,16 @@ pub fn telemetry(row: &mut CaseRow, eyes: &Eyes, answers: &Answers, method: &Met
     row.set_number("energy_j", Some(timed.joules), 3);
     row.set_number("energy_j_net", idle_w.map(|w| timed.joules - w * timed.covered_s), 3);
     row.set_number("energy_j_err", uncertainty(kind, &timed, watch.rails()[rail].resolution), 3);
-    if matches!(method, Method::Generate { .. }) {
-        row.set_number("energy_j_per_token", per(answers.timings.output_tokens()), 5);
+    match method {
+        Method::Generate { .. } => row.set_number("energy_j_per_token", per(answers.timings.output_tokens()), 5),
+        Method::Finetune(_) => row.set_number("energy_j_per_token", per(learned), 5),
+        _ => {}
     }
-    row.set_number("energy_j_per_record", per(answers.records), 5);
-    let passes = answers.records.checked_div(answers.tally.n).unwrap_or(0).max(1);
-    row.set_number("energy_j_per_correct", per(answers.tally.correct * passes), 5);
+    if !matches!(method, Method::Finetune(_)) {
+        row.set_number("energy_j_per_record", per(answers.records), 5);
+        let passes = answers.records.checked_div(answers.tally.n).unwrap_or(0).max(1);
+        row.set_number("energy_j_per_correct", per(answers.tally.correct * passes), 5);
+    }
     row.set_number("power_w_avg", mean(&timed).map(|(w, _)| w), 3);
     row.set_number("power_w_peak", Some(timed.peak_w), 3);
     row.set_number("power_w_idle", idle_w, 3);

@@ -8,8 +8,8 @@ use super::syncer::Syncer;
 use super::timing::Sample;
 use super::trace::Trace;
 use crate::results::{
-    CASES, CaseRow, LOAD, LOAD_COLUMNS, MANIFEST, PREDICTIONS, SAMPLE_COLUMNS, SAMPLES, SUBJECTS, SUSTAINED,
-    SUSTAINED_COLUMNS, TELEMETRY, TRACE, case_columns, subject_columns, write_whole,
+    CASES, CaseRow, LOAD, LOAD_COLUMNS, MANIFEST, PREDICTIONS, SAMPLE_COLUMNS, SAMPLES, STEP_COLUMNS, STEPS, SUBJECTS,
+    SUSTAINED, SUSTAINED_COLUMNS, TELEMETRY, TRACE, case_columns, subject_columns, write_whole,
 };
 use crate::testenv::metric::Language;
 use serde::Serialize;
@@ -80,6 +80,21 @@ pub struct SampleRow<'a> {
     pub retries: Option<u32>,
 }
 
+/// One line of steps.csv. Losses in nats per token.
+#[derive(Debug)]
+pub struct StepRow<'a> {
+    pub case: &'a str,
+    /// From 1; of a validation that of the step before it.
+    pub step: u64,
+    pub epoch: u32,
+    pub loss: Option<f64>,
+    pub validation: Option<f64>,
+    /// Learned from up to now.
+    pub tokens: u64,
+    /// Since the training was begun.
+    pub t_ms: f64,
+}
+
 /// A file that is appended to.
 pub(super) struct Appender {
     path: PathBuf,
@@ -127,6 +142,7 @@ pub struct Journal {
     sustained: Option<Appender>,
     subjects: Option<Appender>,
     load: Option<Appender>,
+    steps: Option<Appender>,
     subject_columns: Vec<&'static str>,
     cases: Appender,
     trace: Option<Trace>,
@@ -149,6 +165,7 @@ impl Journal {
             sustained: None,
             subjects: None,
             load: None,
+            steps: None,
             trace: None,
             syncer: Syncer::start().map_err(|error| JournalError { path: folder.to_path_buf(), error })?,
             subject_columns,
@@ -262,6 +279,26 @@ impl Journal {
         file.sync()
     }
 
+    /// A step of a training, in the file as soon as it is done; the file is there only when a job has one.
+    pub fn step(&mut self, row: &StepRow) -> Result<()> {
+        let loss = |v: Option<f64>| v.map_or(String::new(), |v| format!("{v:.6}"));
+        let fields = [
+            row.case.to_owned(),
+            row.step.to_string(),
+            row.epoch.to_string(),
+            loss(row.loss),
+            row.tokens.to_string(),
+            format!("{:.1}", row.t_ms),
+            loss(row.validation),
+        ];
+        let file = table(&mut self.steps, &self.folder, STEPS, STEP_COLUMNS)?;
+        file.write(|out| {
+            out.write_all(&csv_line(fields.iter().map(String::as_str)))?;
+            out.flush()
+        })?;
+        self.sync_if_due()
+    }
+
     /// The rows of a case by subject; the file is there only when records have subjects.
     pub fn subjects(&mut self, rows: &[CaseRow]) -> Result<()> {
         if rows.is_empty() {
@@ -280,6 +317,7 @@ impl Journal {
         self.samples.sync()?;
         self.predictions.sync()?;
         self.telemetry.sync()?;
+        self.steps.as_mut().map_or(Ok(()), Appender::sync)?;
         self.trace.as_mut().map_or(Ok(()), Trace::sync)?;
         debug_assert!(row.columns().all(|c| self.case_columns.contains(&c)), "a column that cases.csv does not have");
         let line = csv_line(row.fields(&self.case_columns));

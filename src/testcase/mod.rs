@@ -1,5 +1,5 @@
 //! Test cases: what a job comes to (`plan`), models that are made for it (`smaller`), and running it: hosts started (`base`),
-//! records asked (`ask`, `scenario`),
+//! records asked (`ask`, `scenario`), models trained (`finetune`),
 //! timings summed (`timing`, `stats`), the board watched meanwhile (`telemetry`, `watch`), rows and samples written
 //! (`case`, `figures`, `journal`, `trace`), all of it (`run`).
 
@@ -7,6 +7,7 @@ mod ask;
 mod base;
 pub(crate) mod case;
 pub(crate) mod figures;
+mod finetune;
 mod journal;
 mod load;
 pub mod lock;

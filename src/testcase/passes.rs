@@ -204,7 +204,7 @@ impl Passes<'_, '_> {
 }
 
 /// Writes one record's lines and adds it to the sums. Pass 0 is the warm-up: a line in samples.csv, no more.
-fn note(
+pub(super) fn note(
     journal: &mut Journal,
     case: &str,
     pass: u32,

@@ -5,7 +5,7 @@ use super::ask::{Asker, need};
 use super::manifest::{FileHash, hex};
 use super::scenario::{Item, Records, stem};
 use super::smaller::{Made, NotMade};
-use crate::job::{CaseRef, Job, Task};
+use crate::job::{CaseRef, Job, Method, Task};
 use crate::pattern::fits;
 use crate::problem::Problem;
 use crate::testenv::dataset::{Index, Need, Reader, Summary, check as check_dataset};
@@ -109,8 +109,18 @@ impl Plan {
         self.cases.iter().map(|c| self.records_of(*c)).sum()
     }
 
+    /// The task that judges a model before and after it is trained, and its records.
+    pub fn quality(&self, case: CaseRef) -> Option<(&Task, &Records)> {
+        let Method::Finetune(training) = &self.job.tasks[case.task].method else { return None };
+        let number = self.job.tasks.iter().position(|t| Some(&t.name) == training.quality.as_ref())?;
+        Some((&self.job.tasks[number], &self.records[number]))
+    }
+
     /// Records that one case asks, warm-up included.
     pub fn records_of(&self, case: CaseRef) -> u64 {
+        if let Method::Finetune(_) = self.job.tasks[case.task].method {
+            return self.quality(case).map_or(0, |(task, records)| 2 * records.asked(task));
+        }
         u64::from(self.job.warmup)
             + self.records[case.task].asked(&self.job.tasks[case.task]) * u64::from(self.job.repeat)
     }

@@ -29,9 +29,9 @@ impl Progress {
             _ => ProgressDrawTarget::hidden(),
         };
         let bar = ProgressBar::with_draw_target(Some(number), target);
-        if let Ok(style) =
-            ProgressStyle::with_template(&format!("{{msg}} [{{bar:30}}] {{pos}}/{{len}} {things}, {{eta}} left"))
-        {
+        if let Ok(style) = ProgressStyle::with_template(&format!(
+            "{{msg}} {{prefix}}[{{bar:30}}] {{pos}}/{{len}} {things}, {{eta}} left"
+        )) {
             bar.set_style(style.progress_chars("=> "));
         }
         if terminal {
@@ -43,11 +43,17 @@ impl Progress {
     /// A case starts.
     pub fn case(&self, number: usize, of: usize, id: &str) {
         self.bar.set_message(format!("{number}/{of} {id}"));
+        self.bar.set_prefix("");
     }
 
     /// A record was answered.
     pub fn record(&self) {
         self.bar.inc(1);
+    }
+
+    /// A step of a training was done.
+    pub fn step(&self, step: u64, of: u64, loss: f64) {
+        self.bar.set_prefix(format!("step {step}/{of}, loss {loss:.3} "));
     }
 
     /// The bar goes on behind so many records, after a case that ended early.

@@ -8,7 +8,7 @@ use super::journal::JournalError;
 use super::manifest::Manifest;
 use super::trace;
 use crate::results::{
-    CASES, CaseRow, LOAD, MANIFEST, PREDICTIONS, SAMPLES, SUBJECTS, SUSTAINED, Status, TELEMETRY, TRACE,
+    CASES, CaseRow, LOAD, MANIFEST, PREDICTIONS, SAMPLES, STEPS, SUBJECTS, SUSTAINED, Status, TELEMETRY, TRACE,
 };
 use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions};
@@ -66,7 +66,7 @@ pub fn same(folder: &Path, now: &Manifest) -> Result<Manifest, ResumeError> {
 pub fn cut(folder: &Path) -> Result<Vec<CaseRow>, ResumeError> {
     let rows = complete_cases(&folder.join(CASES))?;
     let done: BTreeSet<&str> = rows.iter().map(|r| r.get("case")).collect();
-    for name in [SAMPLES, TELEMETRY, SUSTAINED, SUBJECTS, LOAD] {
+    for name in [SAMPLES, TELEMETRY, SUSTAINED, SUBJECTS, LOAD, STEPS] {
         let path = folder.join(name);
         if path.exists() {
             let end = csv_end(&path, |case| done.contains(case)).map_err(at(&path))?;

@@ -171,6 +171,7 @@ pub fn run(plan: &Plan, folder: &Path, options: Options) -> Result<Outcome, RunE
             progress: &progress,
             interrupted: &interrupted,
             records: &plan.records[case.task],
+            quality: plan.quality(case),
             made: plan.made.get(&instance.id),
             proc_root: Path::new("/proc"),
             sysroot: &sysroot,

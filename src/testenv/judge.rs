@@ -44,7 +44,7 @@ impl Judge {
             kind: match method {
                 Method::Choice(_) => Kind::Letter,
                 Method::Generate { .. } => Kind::Text,
-                Method::Perplexity(_) | Method::Divergence(_) => Kind::None,
+                Method::Perplexity(_) | Method::Divergence(_) | Method::Finetune(_) => Kind::None,
                 Method::Cloze => Kind::LastWord,
             },
             scoring: scoring.clone(),

@@ -31,9 +31,7 @@ pub fn defaults(method: &Method) -> PromptSpec {
             ("{{ question.split('_')[0] }}{{ text }}", " {{ question.split('_')[1].strip() }}")
         }
         Method::Choice(Options::Text) => ("{{ question }}\nAnswer:", " {{ text }}"),
-        Method::Generate { .. } | Method::Perplexity(_) | Method::Cloze | Method::Divergence(_) => {
-            ("{{ question }}\nAnswer:", " {{ answer }}")
-        }
+        _ => ("{{ question }}\nAnswer:", " {{ answer }}"),
     };
     let context = if question.is_empty() { "" } else { context };
     PromptSpec {

@@ -9,6 +9,7 @@ mod compare;
 mod conform;
 mod disk;
 mod faults;
+mod finetune;
 mod history;
 mod hosts;
 mod ianvs;

@@ -4,11 +4,13 @@
 use crate::failure::Failure;
 use crate::params::Options;
 use crate::session::Session;
-use crate::{generate as generation, probe as probing, quantize as quantization, score as scoring};
-use edgebench_abi::{EB_INFO_BATCH, EB_INFO_PREFIX, EB_INFO_SAMPLING, EB_INFO_TOKENIZER, EbInfo, EbQuantized, EbStr};
+use crate::{generate as generation, probe as probing, quantize as quantization, score as scoring, train as training};
+use edgebench_abi::{EB_INFO_BATCH, EB_INFO_PREFIX, EB_INFO_SAMPLING, EB_INFO_TOKENIZER};
+use edgebench_abi::{EbInfo, EbQuantized, EbStr, EbTrainStep, EbTrained};
 use edgebench_plugin::entry::{Backend, Log, Probe};
 use edgebench_plugin::request::{Generate, Quantize, Score};
 use edgebench_plugin::sink::Sink;
+use edgebench_plugin::train::Train;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -93,6 +95,12 @@ impl Backend for Session {
 
     fn quantize(wanted: &Quantize, log: Log) -> Result<EbQuantized, Failure> {
         quantization::quantize(wanted, log)
+    }
+
+    const TRAINS: bool = true;
+
+    fn train(wanted: &Train, step: &mut dyn FnMut(EbTrainStep) -> bool, log: Log) -> Result<EbTrained, Failure> {
+        training::train(wanted, step, log)
     }
 
     fn reset(&mut self) -> Result<(), Failure> {

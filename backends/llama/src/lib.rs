@@ -1,6 +1,6 @@
 //! llama.cpp behind the C ABI of `backends/edgebench.h`: owns the exported symbol.
 //! It must not know jobs, datasets, hosts or clocks: a host calls the table, and the sink stamps the time.
-//! Map: `entry` (for the shared C boundary) → `preflight`, `session`, `generate`, `together`, `score`, `quantize` → `shape`, `width`, `gguf`, `memory`, `params`, … (pure).
+//! Map: `entry` (for the shared C boundary) → `preflight`, `session`, `generate`, `together`, `score`, `quantize`, `train` → `shape`, `width`, `gguf`, `memory`, `params`, … (pure).
 //! Without the feature `link` only `fit` and what it needs is left: what is known of models without llama.cpp.
 
 #[cfg(feature = "link")]
@@ -37,6 +37,9 @@ mod table;
 mod together;
 #[cfg(feature = "link")]
 mod tokenizer;
+#[cfg(feature = "link")]
+mod train;
+pub mod trainable;
 #[cfg(feature = "link")]
 mod width;
 

@@ -17,10 +17,10 @@ const LOGITS_BYTES: u64 = 64 << 20;
 const BATCH_BYTES: u64 = 16 << 20;
 
 /// Code, threads and small tables of a host. Measured: 11 to 13 MiB.
-const HOST_BYTES: u64 = 12 << 20;
+pub(crate) const HOST_BYTES: u64 = 12 << 20;
 /// What the tokenizer's maps take per token and per merge. Measured with vocabularies of 16 to 152 thousand tokens.
-const TOKEN_BYTES: u64 = 180;
-const MERGE_BYTES: u64 = 145;
+pub(crate) const TOKEN_BYTES: u64 = 180;
+pub(crate) const MERGE_BYTES: u64 = 145;
 
 /// What is asked of a model, as far as memory is concerned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -160,7 +160,7 @@ pub fn sequences(n_vocab: u64, options: &Options) -> u32 {
 }
 
 /// What llama.cpp makes of a context of `n` tokens.
-fn padded(n: u64) -> u64 {
+pub(crate) fn padded(n: u64) -> u64 {
     n.max(1).checked_next_multiple_of(CTX_STEP).unwrap_or(u64::MAX)
 }
 

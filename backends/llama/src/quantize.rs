@@ -6,15 +6,12 @@ use crate::gguf::file_type_name;
 use crate::imatrix::Imatrix;
 use crate::log::Subscription;
 use crate::preflight::inspect;
-use crate::session::init;
+use crate::session::{c_path, init};
 use edgebench_abi::EbQuantized;
 use edgebench_plugin::cpu::default_threads;
 use edgebench_plugin::entry::Log;
 use edgebench_plugin::request::Quantize;
 use llama_cpp_sys_2 as sys;
-use std::ffi::CString;
-use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
 
 /// Rows that are held in memory at once, bytes: llama.cpp's own limit is more than boards have. The result is the same.
 const BUFFER: usize = 256 << 20;
@@ -73,10 +70,6 @@ fn refused(why: &str, kind: &str, original: &str) -> Failure {
         return Failure::model(format!("the model is {original} already: take the F16, BF16 or F32 one ({why})"));
     }
     Failure::model(format!("llama.cpp cannot make {kind} of it: {why}"))
-}
-
-fn c_path(path: &Path) -> Result<CString, Failure> {
-    CString::new(path.as_os_str().as_bytes()).map_err(|_| Failure::invalid("a path contains a NUL byte"))
 }
 
 #[cfg(test)]

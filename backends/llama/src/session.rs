@@ -23,8 +23,8 @@ use edgebench_abi::{EB_LOG_INFO, EB_LOG_WARN};
 use edgebench_plugin::entry::Log;
 use edgebench_plugin::request::Prefix;
 use llama_cpp_sys_2 as sys;
-pub use raw::Model;
-use raw::{Adapter, Batch, Context};
+use raw::Adapter;
+pub use raw::{Batch, Context, Model};
 use std::ffi::{CString, c_void};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -308,9 +308,18 @@ fn check_options(header: &Gguf, options: &Options) -> Result<(), Failure> {
     check("type_v", options.type_v, header.head_size.1)
 }
 
-fn load_model(path: &Path, options: &Options, log: &Subscription) -> Result<Model, Failure> {
-    let c_path = CString::new(path.as_os_str().as_bytes())
-        .map_err(|_| Failure::model("the model's path contains a NUL byte: check `model`"))?;
+/// A path as C takes it.
+///
+/// # Errors
+/// `EB_ERR_MODEL`.
+pub fn c_path(path: &Path) -> Result<CString, Failure> {
+    CString::new(path.as_os_str().as_bytes()).map_err(|_| Failure::model("a path contains a NUL byte: check `model`"))
+}
+
+/// # Errors
+/// What llama.cpp logged; `EB_ERR_UNSUPPORTED` for a model that does not continue text.
+pub fn load_model(path: &Path, options: &Options, log: &Subscription) -> Result<Model, Failure> {
+    let c_path = c_path(path)?;
     // SAFETY: returns a plain struct.
     let mut params = unsafe { sys::llama_model_default_params() };
     params.n_gpu_layers = options.n_gpu_layers;

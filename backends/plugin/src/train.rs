@@ -105,8 +105,7 @@ unsafe fn to_train<'a>(request: *const EbTrainRequest) -> Result<(Train<'a>, Log
         None => false,
     };
     let force_memory = request.flags & EB_TRAIN_FORCE_MEMORY != 0;
-    let wanted =
-        Train { model, out, n_ctx, epochs, learning_rate, learned, validation, threads, force_memory };
+    let wanted = Train { model, out, n_ctx, epochs, learning_rate, learned, validation, threads, force_memory };
     Ok((wanted, log, Box::new(step)))
 }
 

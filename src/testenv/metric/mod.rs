@@ -15,6 +15,7 @@ mod interval;
 mod language;
 mod ngrams;
 mod number;
+mod paired;
 mod rouge;
 mod squad;
 mod sums;
@@ -25,6 +26,7 @@ mod tokens;
 pub use family::share;
 pub use interval::wilson;
 pub use language::Language;
+pub use paired::mcnemar;
 
 use crate::job::{Metric, Scoring};
 use family::Family;

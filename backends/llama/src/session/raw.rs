@@ -146,7 +146,7 @@ impl Context {
         Ok(Context { raw, _threads: (decode, batch) })
     }
 
-    fn as_ptr(&self) -> *mut sys::llama_context {
+    pub fn as_ptr(&self) -> *mut sys::llama_context {
         self.raw.0.as_ptr()
     }
 
