@@ -1,7 +1,8 @@
 //! The files of a run as charts need them: by case, times as numbers. A file that is not there, or is torn, is told and
 //! leaves its charts out. It must not know what is drawn.
 
-use crate::results::{CaseRow, SAMPLES, SUBJECTS, SUSTAINED, TELEMETRY};
+use super::losses::Losses;
+use crate::results::{CaseRow, SAMPLES, STEPS, SUBJECTS, SUSTAINED, TELEMETRY};
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -17,6 +18,8 @@ pub struct CaseFiles {
     pub subjects: Vec<CaseRow>,
     /// Rows of sustained.csv.
     pub windows: Vec<CaseRow>,
+    /// Of a training.
+    pub losses: Losses,
 }
 
 /// Latencies of the timed passes in ms, sorted.
@@ -96,6 +99,11 @@ pub fn read(folder: &Path) -> (BTreeMap<String, CaseFiles>, Vec<String>) {
     file(TELEMETRY, |case, row| case.telemetry.add(row));
     file(SUBJECTS, |case, row| case.subjects.push(row.row()));
     file(SUSTAINED, |case, row| case.windows.push(row.row()));
+    file(STEPS, |case, row| {
+        let Some(step) = row.number("step") else { return };
+        case.losses.learned.extend(row.number("loss").map(|loss| (step, loss)));
+        case.losses.validation.extend(row.number("val_loss").map(|loss| (step, loss)));
+    });
     for case in cases.values_mut() {
         case.samples.sort();
     }

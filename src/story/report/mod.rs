@@ -11,6 +11,7 @@ mod language;
 mod latency;
 mod leaderboard;
 mod learning;
+mod losses;
 mod numbers;
 mod page;
 mod paradigm;
@@ -45,6 +46,22 @@ use std::path::Path;
 
 /// Cases of which the board's behaviour is drawn; of more, a page would be too large.
 const DRAWN: usize = 100;
+
+/// Columns that are shown above a case's charts, where it has them.
+const FIGURES: &[&str] = &[
+    "acc_before",
+    "acc",
+    "loss_first",
+    "loss_last",
+    "val_loss",
+    "train_tok_s",
+    "ttft_ms_p50",
+    "e2e_ms_p50",
+    "prefill_tok_s",
+    "decode_tok_s",
+    "rss_peak_mib",
+    "energy_j_per_token",
+];
 
 /// A leaderboard with all that belongs to it.
 #[derive(Serialize)]
@@ -85,6 +102,7 @@ struct Case {
     evidence: String,
     figures: Vec<[String; 3]>,
     timeline: String,
+    losses: String,
     sustained: String,
     slowest: Vec<slowest::Row>,
 }
@@ -232,12 +250,10 @@ impl<'a> Builder<'a> {
         self.numbers.insert((place.run_number, row.get("case").to_owned()), number);
         let files = self.files(place, row).filter(|_| number < DRAWN);
         let budget = (12_000 / self.cases.max(1)).clamp(60, 600);
-        let figures =
-            ["acc", "ttft_ms_p50", "e2e_ms_p50", "prefill_tok_s", "decode_tok_s", "rss_peak_mib", "energy_j_per_token"];
-        let figures = figures.into_iter().filter_map(|column| {
+        let figures = FIGURES.iter().filter_map(|&column| {
             let [name, unit] = self.text.column_parts(column);
             let number = row.number(column)?;
-            Some([name, if column == "acc" { numbers::percent(number) } else { figure(number) }, unit])
+            Some([name, if column.starts_with("acc") { numbers::percent(number) } else { figure(number) }, unit])
         });
         Case {
             number,
@@ -251,6 +267,7 @@ impl<'a> Builder<'a> {
             evidence: row.get("evidence").to_owned(),
             figures: figures.collect(),
             timeline: files.map_or(String::new(), |f| timeline::chart(&f.telemetry, budget, self.text)),
+            losses: files.map_or(String::new(), |f| losses::chart(&f.losses, budget, self.text)),
             sustained: files.map_or(String::new(), |f| sustained::chart(&f.windows, self.text)),
             slowest: files.map_or(Vec::new(), |f| slowest::rows(&f.samples.slowest, row.get("method") == "choice")),
         }

@@ -8,7 +8,7 @@ use super::thin::thin;
 use plotters::prelude::*;
 
 /// Phases in the order of the legend, with their colours.
-pub const PHASES: [(&str, RGBColor); 8] = [
+pub const PHASES: [(&str, RGBColor); 9] = [
     ("cooldown", SERIES[7]),
     ("idle", SERIES[9]),
     ("load", SERIES[8]),
@@ -16,6 +16,7 @@ pub const PHASES: [(&str, RGBColor); 8] = [
     ("prefill", SERIES[0]),
     ("decode", SERIES[4]),
     ("score", SERIES[6]),
+    ("train", SERIES[5]),
     ("between", GRID),
 ];
 
