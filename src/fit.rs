@@ -73,16 +73,46 @@ pub fn of(model: &Path, _params: &[(String, String)], _texts: bool, _root: &Path
     Err(format!("{}: this build has no llama.cpp, whose memory it would estimate; use the full one", model.display()))
 }
 
+/// Holds the training of a model, in steps of `n_ctx` tokens (0: as the llama backend thinks best), against `free` bytes of memory: why
+/// it does not fit, or nothing.
+///
+/// # Errors
+/// Why it cannot be trained at all.
+#[cfg(feature = "gguf")]
+fn training_of(model: &Path, n_ctx: u32, free: Option<u64>) -> Result<Option<String>, String> {
+    use edgebench_llama::trainable;
+    let header = edgebench_llama::inspect(model).map_err(|f| f.message)?;
+    trainable::check(&header).map_err(|f| f.message)?;
+    Ok(free.and_then(|free| trainable::shortage(&header, trainable::window(&header, n_ctx), free)))
+}
+
+/// As above, in a build that knows no model: nothing is known to be wrong.
+#[cfg(not(feature = "gguf"))]
+fn training_of(_model: &Path, _n_ctx: u32, _free: Option<u64>) -> Result<Option<String>, String> {
+    Ok(None)
+}
+
 /// Why `instance` does not fit with `task` into the memory that is free now; `None`: it does, or nobody can tell, or the user
 /// insists. What is wrong with the model itself is told by the backend that opens it.
 pub fn shortage(job: &Job, instance: &Instance, task: &Task, root: &Path) -> Option<String> {
     if job.force_memory || instance.backend != LLAMA || has_word(instance) {
         return None;
     }
+    if let Method::Finetune(training) = &task.method {
+        // One that cannot be trained is told by the backend.
+        let free = crate::sense::memory::free_bytes(root)?;
+        return training_of(instance.model_path.as_deref()?, training.n_ctx, Some(free)).ok()?;
+    }
     let texts = task.method.windows().is_some();
     let params: Vec<_> = instance.params.iter().cloned().chain(batch(instance, task)).collect();
     let fit = of(instance.model_path.as_deref()?, &params, texts, root).ok()?;
     (!fit.fits).then_some(fit.advice)
+}
+
+/// Why `task` cannot train `instance`, as far as it can be seen in the model's file.
+fn untrainable(instance: &Instance, task: &Task) -> Option<String> {
+    let Method::Finetune(_) = &task.method else { return None };
+    training_of(instance.model_path.as_deref().filter(|_| instance.backend == LLAMA)?, 0, None).err()
 }
 
 /// The parameters that `instance` is opened with: its own, and the job's word on memory.
@@ -116,9 +146,13 @@ pub fn batch(instance: &Instance, task: &Task) -> Option<(String, String)> {
     Some((BATCH.to_owned(), number))
 }
 
-/// Objects of a job, whose file is `shown` to the user, that would not fit now. Memory may be free when they run, so these are no errors.
+/// Objects of a job, whose file is `shown` to the user, that would not fit now, or cannot be trained. Memory may be free when they
+/// run, and a case without a result costs no other one, so these are no errors.
 pub fn warnings(job: &Job, shown: &Path, root: &Path) -> Vec<Problem> {
     let one = |instance: &Instance| {
+        if let Some(why) = job.tasks.iter().find_map(|task| untrainable(instance, task)) {
+            return Some(Problem::new(shown, 0, format!("object \"{}\" cannot be trained: {why}", instance.id), ""));
+        }
         let why = job.tasks.iter().find_map(|task| shortage(job, instance, task, root))?;
         let what = format!("object \"{}\" does not fit: {why}", instance.id);
         Some(Problem::new(shown, 0, what, ""))

@@ -5,6 +5,7 @@
 //! anew for each step, so that every step's loss is known, and training can stop after any of them.
 
 use crate::failure::Failure;
+use crate::gguf::Gguf;
 use crate::log::Subscription;
 use crate::params::Options;
 use crate::preflight::inspect;
@@ -65,7 +66,7 @@ pub fn train(wanted: &Train, step: &mut dyn FnMut(EbTrainStep) -> bool, log: Log
         };
         if step(told) { Err(Failure::aborted()) } else { Ok(()) }
     };
-    let mut validate = |trainer: &mut Trainer| -> Result<f64, Failure> {
+    let validate = |trainer: &mut Trainer| -> Result<f64, Failure> {
         let losses: Result<Vec<f64>, Failure> =
             (0..held).map(|i| trainer.step(validation.window(i, n_ctx), false)).collect();
         Ok(losses?.iter().sum::<f64>() / held as f64)
@@ -97,17 +98,30 @@ pub fn train(wanted: &Train, step: &mut dyn FnMut(EbTrainStep) -> bool, log: Log
     made.n_trained = trainer.learned;
     // Its buffers are larger than the model, which is not needed twice while it is written.
     drop(trainer);
+    set_context_length(&model, &header, &log)?;
     save(&model, wanted.out, header.n_params)?;
     Ok(made)
 }
 
-fn check_memory(header: &crate::gguf::Gguf, window: u64) -> Result<(), Failure> {
+fn check_memory(header: &Gguf, window: u64) -> Result<(), Failure> {
     let meminfo = std::fs::read_to_string("/proc/meminfo").ok();
     let free = meminfo.as_deref().and_then(crate::memory::available);
     match free.and_then(|free| trainable::shortage(header, window, free)) {
         Some(message) => Err(Failure::out_of_memory(message)),
         None => Ok(()),
     }
+}
+
+/// llama.cpp takes the length of a step for what the model was trained for from now on, and writes that. Only another optimiser can
+/// tell it otherwise: one in steps of a token, whatever the length is, that is never used.
+fn set_context_length(model: &Model, header: &Gguf, log: &Subscription) -> Result<(), Failure> {
+    let Some(n_ctx_train) = u32::try_from(header.n_ctx_train).ok().filter(|n| *n > 0) else { return Ok(()) };
+    let context = context(model, (1, 1), 1, log)?;
+    // SAFETY: returns a plain struct, which lives until the context that points to it is dropped.
+    let mut rate = unsafe { sys::ggml_opt_get_default_optimizer_params(std::ptr::null_mut()) };
+    optimise(&context, model, n_ctx_train, &mut rate);
+    drop(context);
+    Ok(())
 }
 
 fn save(model: &Model, out: &Path, n_params: u64) -> Result<(), Failure> {
@@ -157,6 +171,40 @@ impl Stream {
     }
 }
 
+/// A context of `n_ctx` tokens for batches of `n_batch`.
+fn context(model: &Model, (n_ctx, n_batch): (u32, u32), threads: u32, log: &Subscription) -> Result<Context, Failure> {
+    // SAFETY: returns a plain struct.
+    let mut params = unsafe { sys::llama_context_default_params() };
+    // Keys and values get gradients only where a batch is the whole context.
+    (params.n_ctx, params.n_batch, params.n_ubatch) = (n_ctx, n_batch, n_batch);
+    (params.n_outputs_max, params.n_outputs_max_per_seq) = (n_batch, n_batch);
+    (params.n_threads, params.n_threads_batch) = (threads as i32, threads as i32);
+    params.flash_attn_type = sys::LLAMA_FLASH_ATTN_TYPE_DISABLED;
+    Context::new(model, params).map_err(|stage| failed(log, &format!("create {stage}")))
+}
+
+fn failed(log: &Subscription, what: &str) -> Failure {
+    let why = log.take_error().unwrap_or_else(|| "it did not say why, see the log".to_owned());
+    Failure::unsupported(format!("llama.cpp cannot {what}: {why}"))
+}
+
+/// Puts AdamW on a context, for steps of `n_ctx` tokens; gives the count of numbers that are learned. `rate` has to live as long as the
+/// context, which asks for it at each step.
+fn optimise(context: &Context, model: &Model, n_ctx: u32, rate: &mut sys::ggml_opt_optimizer_params) -> u64 {
+    let mut learned = 0u64;
+    let params = sys::llama_opt_params {
+        n_ctx_train: n_ctx,
+        param_filter: Some(is_learned),
+        param_filter_ud: std::ptr::from_mut(&mut learned).cast(),
+        get_opt_pars: Some(sys::ggml_opt_get_constant_optimizer_params),
+        get_opt_pars_ud: std::ptr::from_mut(rate).cast(),
+        optimizer_type: sys::GGML_OPT_OPTIMIZER_TYPE_ADAMW,
+    };
+    // SAFETY: context and model are alive; the filter's pointer is used during the call only, the caller vouches for that of the rate.
+    unsafe { sys::llama_opt_init(context.as_ptr(), model.as_ptr(), params) };
+    learned
+}
+
 /// llama.cpp's optimiser on a model. Fields are dropped in this order.
 struct Trainer {
     dataset: Dataset,
@@ -176,18 +224,7 @@ impl Trainer {
         learning_rate: f32,
         log: &Subscription,
     ) -> Result<Trainer, Failure> {
-        // SAFETY: returns a plain struct.
-        let mut params = unsafe { sys::llama_context_default_params() };
-        // Keys and values get gradients only where a batch is the whole context.
-        (params.n_ctx, params.n_batch, params.n_ubatch) = (n_ctx as u32, n_ctx as u32, n_ctx as u32);
-        (params.n_outputs_max, params.n_outputs_max_per_seq) = (n_ctx as u32, n_ctx as u32);
-        (params.n_threads, params.n_threads_batch) = (threads as i32, threads as i32);
-        params.flash_attn_type = sys::LLAMA_FLASH_ATTN_TYPE_DISABLED;
-        let failed = |what: &str| {
-            let why = log.take_error().unwrap_or_else(|| "it did not say why, see the log".to_owned());
-            Failure::unsupported(format!("llama.cpp cannot {what}: {why}"))
-        };
-        let mut context = Context::new(model, params).map_err(|stage| failed(&format!("create {stage}")))?;
+        let mut context = context(model, (n_ctx as u32, n_ctx as u32), threads, log)?;
         if context.n_ctx() != n_ctx || context.n_batch() != n_ctx {
             return Err(Failure::unsupported(format!("llama.cpp makes {} tokens of n_ctx = {n_ctx}", context.n_ctx())));
         }
@@ -195,25 +232,14 @@ impl Trainer {
         let mut batch = Batch::new(1);
         batch.fill(&[0], 0, Logits::Last);
         if context.decode(&batch) != 0 {
-            return Err(failed("evaluate a token"));
+            return Err(failed(log, "evaluate a token"));
         }
         context.clear();
         let (dataset, result) = (Dataset::new(n_ctx as i64)?, Outcome::new()?);
         // SAFETY: returns a plain struct.
         let mut rate = Box::new(unsafe { sys::ggml_opt_get_default_optimizer_params(std::ptr::null_mut()) });
         rate.adamw.alpha = learning_rate;
-        let mut learned = 0u64;
-        let params = sys::llama_opt_params {
-            n_ctx_train: n_ctx as u32,
-            param_filter: Some(is_learned),
-            param_filter_ud: std::ptr::from_mut(&mut learned).cast(),
-            get_opt_pars: Some(sys::ggml_opt_get_constant_optimizer_params),
-            get_opt_pars_ud: std::ptr::from_mut(&mut *rate).cast(),
-            optimizer_type: sys::GGML_OPT_OPTIMIZER_TYPE_ADAMW,
-        };
-        // SAFETY: context and model are alive; the filter's pointer is used during the call only, that of the rate lives as long as
-        // the context.
-        unsafe { sys::llama_opt_init(context.as_ptr(), model.as_ptr(), params) };
+        let learned = optimise(&context, model, n_ctx as u32, &mut rate);
         Ok(Trainer { dataset, result, context, _rate: rate, learned })
     }
 
