@@ -13,7 +13,7 @@ use super::scenario::{Records, single_stream};
 use super::smaller::NotMade;
 use super::telemetry::Eyes;
 use crate::backend::client::{Client, Ended, HostError};
-use crate::backend::wire::{Prefix, Train, TrainStep, Trained};
+use crate::backend::wire::{MAX_FRAME, Prefix, Train, TrainStep, Trained};
 use crate::clock::now_ns;
 use crate::fit;
 use crate::job::{Finetune, Instance, Task};
@@ -32,6 +32,19 @@ const THREADS: &str = "threads";
 /// The passes that samples.csv has the answers of both models under.
 const BEFORE: u32 = 0;
 const AFTER: u32 = 1;
+
+/// Most bytes of text that one training gets: they are handed over in one frame.
+const MOST_TEXT: u64 = (MAX_FRAME / 4 * 3) as u64;
+
+/// Why texts of so many bytes cannot be learned from at once, and what to do.
+pub fn too_long(bytes: u64) -> Option<(String, &'static str)> {
+    let what = format!(
+        "{} MiB of text are more than the {} MiB that a training takes",
+        bytes.div_ceil(1 << 20),
+        MOST_TEXT >> 20
+    );
+    (bytes > MOST_TEXT).then_some((what, "set `limit`, or train on one part after the other"))
+}
 
 /// What a training came to.
 #[derive(Default)]
@@ -209,11 +222,9 @@ fn train(
             Err(end) => ControlFlow::Break(end),
         }
     });
-    let Ended::Trained(trained) = (match trained.map_err(End::Host)? {
+    let trained = match trained.map_err(End::Host)? {
+        Ended::Trained(trained) => trained,
         Ended::Broken(end) => return Err(end),
-        ended => ended,
-    }) else {
-        return Ok(());
     };
     // What is written comes after the last step.
     measured.rss_peak_mib = process::rss_peak_mib(context.proc_root, client.pid()).or(measured.rss_peak_mib);
@@ -283,7 +294,11 @@ fn texts(task: &Task, records: &Records) -> Result<Vec<String>, End> {
     })
     .map_err(End::Dataset)?;
     debug_assert!(flow.is_continue());
-    Ok(texts)
+    let bytes: u64 = texts.iter().map(|text| text.len() as u64).sum();
+    match too_long(bytes) {
+        Some((what, todo)) => Err(End::NotMade(NotMade { status: Status::Failed, reason: format!("{what}; {todo}") })),
+        None => Ok(texts),
+    }
 }
 
 /// As many as the object runs on, where it says a number.

@@ -2,6 +2,7 @@
 //! cases are chosen. It must not start anything.
 
 use super::ask::{Asker, need};
+use super::finetune;
 use super::manifest::{FileHash, hex};
 use super::scenario::{Item, Records, stem};
 use super::smaller::{Made, NotMade};
@@ -75,6 +76,12 @@ impl Plan {
             if found.asked(task) == 0 && checked.problems.is_empty() {
                 let what = format!("the task \"{}\" asks no record", task.name);
                 checked.problems.push(Problem::new(path, task.line, what, "lower its offset"));
+            }
+            if let (Method::Finetune(_), None) = (&task.method, task.selection.n) {
+                let sizes = task.datasets.iter().filter_map(|path| std::fs::metadata(path).ok());
+                if let Some((what, todo)) = finetune::too_long(sizes.map(|m| m.len()).sum()) {
+                    checked.problems.push(Problem::new(&job.path, task.line, what, todo));
+                }
             }
             records.push(found);
             if let Some(shots) = &task.shots {

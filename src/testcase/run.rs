@@ -216,7 +216,16 @@ pub fn catch_signals() -> std::io::Result<Arc<AtomicUsize>> {
 /// `[3/42] tiny.1/compare: ok, acc 0.9500, 12.3 s`
 fn one_line(number: usize, of: usize, row: &CaseRow) -> String {
     let mut line = format!("[{number}/{of}] {}: {}", row.get("case"), row.get("status"));
-    for (column, unit) in [("acc", ""), ("ttft_ms_p50", " ms"), ("decode_tok_s", " tok/s"), ("wall_s", " s")] {
+    for (column, unit) in [
+        ("loss_first", ""),
+        ("loss_last", ""),
+        ("acc_before", ""),
+        ("acc", ""),
+        ("train_tok_s", " tok/s"),
+        ("ttft_ms_p50", " ms"),
+        ("decode_tok_s", " tok/s"),
+        ("wall_s", " s"),
+    ] {
         let (name, value) = (column.trim_end_matches("_s").replace('_', " "), row.get(column));
         if !value.is_empty() {
             line += &format!(", {name} {value}{unit}");

@@ -310,3 +310,57 @@ fn perplexity_is_that_of_llama_perplexity() {
         assert!((got / wanted - 1.0).abs() < 1e-3, "window {window}: {got} instead of {wanted}");
     }
 }
+
+/// A text for each question of the demo's `smallest`, a task that its model has never seen.
+fn train_texts() -> String {
+    let lines = std::fs::read_to_string(root().join("datasets/demo/smallest.train.jsonl")).unwrap();
+    let text = |line: &str| {
+        let record: serde_json::Value = serde_json::from_str(line).unwrap();
+        let choices = record["choices"].as_array().unwrap().iter().zip(["A", "B", "C", "D"]);
+        let choices: String = choices.map(|(c, letter)| format!("{letter}. {}\n", c.as_str().unwrap())).collect();
+        let (question, answer) = (record["question"].as_str().unwrap(), record["answer"].as_str().unwrap());
+        format!("{}\n", serde_json::json!({ "text": format!("{question}\n{choices}Answer: {answer}") }))
+    };
+    lines.lines().take(40).map(text).collect()
+}
+
+#[test]
+fn the_demo_model_is_trained_on_the_board() {
+    let bench = Bench::new();
+    bench.write("texts.jsonl", train_texts());
+    let demo = root().join("datasets/demo").display().to_string();
+    bench.write(
+        "job.toml",
+        format!(
+            "[[object]]\nname = \"demo\"\nbackend = \"llama\"\nmodel = \"{demo}/demo-f16.gguf\"\nquantize = \"F32\"\n\
+             params = {{ threads = 1, n_ctx = 512 }}\n\
+             [[task]]\nname = \"smallest\"\ndataset = \"{demo}/smallest.jsonl\"\nmethod = \"choice\"\nlimit = 20\n\
+             [[task]]\nname = \"tune\"\ndataset = \"texts.jsonl\"\nmethod = \"finetune\"\nlearning_rate = 1e-4\n\
+             n_ctx = 256\nepochs = 2\nvalidation = 0.4\nquality = \"smallest\"\nkeep = true\n"
+        ),
+    );
+    let checked = bench.edgebench(&["check", "job.toml"]).output().unwrap();
+    let said = String::from_utf8_lossy(&checked.stderr).into_owned() + &String::from_utf8_lossy(&checked.stdout);
+    assert!(
+        checked.status.success() && said.contains("\"demo.1\" cannot be trained") && said.contains("has F16"),
+        "{said}"
+    );
+    let run = |only: &str, out: &str| {
+        let arguments = ["run", "job.toml", "--out", out, "--only", only];
+        let out = bench.edgebench(&arguments).env("XDG_CACHE_HOME", bench.path().join("cache")).output().unwrap();
+        (out.status.code(), String::from_utf8(out.stderr).unwrap())
+    };
+    let (code, stderr) = run("*/tune", "out");
+    assert_eq!(code, Some(1), "the original cannot be trained: {stderr}");
+    let (original, row) = (bench.case("demo.1/tune"), bench.case("demo.2/tune"));
+    assert_eq!(original.get("status"), "unsupported");
+    assert!(original.get("reason").contains("llama.cpp trains F32 models only, this one has F16"), "{original:?}");
+    assert_eq!(row.get("status"), "ok", "{row:?}");
+    let number = |column: &str| row.number(column).unwrap();
+    assert!(number("val_loss") < 0.8 * number("val_loss_first"), "{row:?}");
+    assert!(number("loss_last") < 0.8 * number("loss_first"), "{row:?}");
+    assert!((20.0..400.0).contains(&number("rss_peak_mib")) && number("train_tok_s") > 10.0, "{row:?}");
+    assert_eq!([row.get("n"), row.get("trained_weights")], ["20", "2361600"]);
+    assert!(number("acc_before") > 0.25 && number("acc_p") <= 1.0);
+    assert!(bench.path().join("out/models/demo.2.tune.gguf").metadata().unwrap().len() > 9 << 20);
+}

@@ -6,7 +6,8 @@ use crate::gguf::{Gguf, block_of};
 use crate::memory::{HOST_BYTES, MERGE_BYTES, TOKEN_BYTES, padded};
 
 /// Architectures whose training was tried: the loss falls, and what is written opens again.
-pub const TRIED: &[&str] = &["llama"];
+pub const TRIED: &[&str] =
+    &["llama", "qwen2", "qwen3", "olmo2", "internlm2", "granite", "smollm3", "minicpm", "exaone"];
 /// Tokens of one step where nobody says: enough to learn from, affordable on a board.
 const DEFAULT_WINDOW: u64 = 512;
 /// `ggml_type` of F32.
@@ -19,8 +20,8 @@ const F32: u32 = 0;
 pub fn check(model: &Gguf) -> Result<(), Failure> {
     if !TRIED.contains(&model.architecture.as_str()) {
         return Err(Failure::unsupported(format!(
-            "models of the architecture `{}` were not tried with llama.cpp's training, which aborts on operations that it has no \
-             gradient for: tried is {}",
+            "llama.cpp aborts on operations that it has no gradient for, and models of the architecture `{}` were not tried: {} \
+             are known to work",
             model.architecture,
             TRIED.join(", ")
         )));
@@ -61,16 +62,18 @@ impl Need {
         let (heads, kv) = (times(model.n_head, model.head_size.0), times(model.n_head_kv, model.head_size.0));
         // Numbers per token of a layer that stay until its gradients are made: of attention, of its scores, of feed-forward.
         let attention = times(model.n_embd, 8).saturating_add(times(heads, 5)).saturating_add(times(kv, 5));
-        let scores = times(times(model.n_head, window), 2);
-        let feed_forward = times(model.n_ff, 4);
-        let layer = attention.saturating_add(scores).saturating_add(feed_forward);
+        let feed_forward = times(model.n_ff, 3);
+        let layer = attention.saturating_add(times(model.n_head, window)).saturating_add(feed_forward);
         let layers = model.cache_per_token.0.div_ceil(kv.max(1));
-        // Logits, labels, the gradient, and the copy that llama.cpp keeps.
-        let token = times(layers, layer).saturating_add(times(model.n_vocab, 4));
+        // Logits, labels, and the gradient of the logits.
+        let token = times(layers, layer).saturating_add(times(model.n_vocab, 3));
+        // The gradient of the largest matrix, before it is added to what is kept.
+        let rows = if model.has_output { model.n_vocab } else { model.n_ff };
+        let largest = times(times(rows, model.n_embd), 4);
         let tokenizer = times(model.n_vocab, TOKEN_BYTES).saturating_add(times(model.n_merges, MERGE_BYTES));
         Need {
             weights: model.weights_bytes,
-            optimizer: times(learned, 3),
+            optimizer: times(learned, 3).saturating_add(largest),
             activations: times(times(token, window), 4),
             host: HOST_BYTES.saturating_add(tokenizer),
         }
@@ -141,6 +144,42 @@ mod tests {
     fn steps_are_of_whole_blocks_of_the_cache() {
         assert_eq!([0, 1, 256, 300].map(|n| window(&model(), n)), [512, 256, 256, 512]);
         assert_eq!(window(&Gguf { n_ctx_train: 128, ..model() }, 0), 256);
+    }
+
+    /// Peak RSS on x86-64, of random weights: two shapes (`scripts/random-gguf`), steps of two lengths.
+    #[test]
+    fn the_need_is_what_was_measured() {
+        let small = Gguf {
+            n_vocab: 16_384,
+            n_embd: 384,
+            n_ff: 1024,
+            n_head: 6,
+            n_head_kv: 2,
+            head_size: (64, 64),
+            cache_per_token: (8 * 128, 8 * 128),
+            weights_bytes: 101_285_888,
+            embedding: (F32, 16_384 * 384 * 4),
+            has_output: true,
+            ..Gguf::default()
+        };
+        let large = Gguf {
+            n_vocab: 49_152,
+            n_embd: 576,
+            n_ff: 1536,
+            n_head: 9,
+            n_head_kv: 3,
+            head_size: (64, 64),
+            cache_per_token: (30 * 192, 30 * 192),
+            weights_bytes: 540_340_224,
+            embedding: (F32, 49_152 * 576 * 4),
+            ..Gguf::default()
+        };
+        for (model, window, mib) in
+            [(&small, 256, 491.2), (&small, 512, 618.2), (&large, 256, 2321.4), (&large, 512, 3005.5)]
+        {
+            let ratio = Need::of(model, window).total() as f64 / f64::from(1 << 20) / mib;
+            assert!((0.95..1.05).contains(&ratio), "{mib} MiB at {window}: {ratio}");
+        }
     }
 
     #[test]

@@ -18,6 +18,7 @@ mod score;
 mod structs;
 mod text;
 mod tokens;
+mod train;
 
 use super::hosts::EMBEDDED;
 use child::Bench;
@@ -112,6 +113,7 @@ pub fn checks() -> impl Iterator<Item = &'static Check> {
         logits::CHECKS,
         extensions::CHECKS,
         lora::CHECKS,
+        train::CHECKS,
         resources::CHECKS,
     ]
     .into_iter()

@@ -292,6 +292,21 @@ fn rails_are_read_alone_and_while_the_model_runs() {
 }
 
 #[test]
+fn trainings_that_tell_nonsense_or_do_not_end_are_noticed() {
+    noticed(&[
+        ("train-input", "r->epochs == 0 ||", ""),
+        ("train-input", "!(r->learning_rate > 0) || !isfinite(r->learning_rate) ||", ""),
+        ("train-input", "if (wrong) return eb_fail(error, EB_ERR_MODEL, wrong);", ""),
+        ("train-steps", "s.step = step;", "s.step = step + 1;"),
+        ("train-steps", "s.tokens = tokens;", "s.tokens = 64;"),
+        ("train-steps", "s.struct_size = sizeof s;", "s.struct_size = 8;"),
+        ("train-steps", "return r->step ? r->step(r->step_user, &s) : 0;", "r->step(r->step_user, &s); return 0;"),
+        ("train-steps", "s.loss = is_validation", "s.loss = 0.0 / 0.0; if (0) s.loss = is_validation"),
+        ("train-steps", "if (tell(r, 1, 1, 0, per_epoch * r->epochs, 0))", "if (0)"),
+    ]);
+}
+
+#[test]
 fn adapters_that_stay_or_act_at_scale_0_are_noticed() {
     let bench = Bench::new();
     let adapter = format!("lora={}", bench.write("a.lora", "mock-lora a").display());
