@@ -92,7 +92,8 @@ pub fn shortage(model: &Gguf, window: u64, free: u64) -> Option<String> {
         return None;
     }
     let mib = |bytes: u64| bytes.div_ceil(1 << 20);
-    let smaller = window / 2 >= padded(1) && Need::of(model, window / 2).total() <= free;
+    let halves = std::iter::successors(Some(padded(window / 2)), |w| Some(padded(w / 2)).filter(|half| half < w));
+    let smaller = halves.into_iter().find(|w| *w < window && Need::of(model, *w).total() <= free);
     Some(format!(
         "training needs {} MiB (weights {}, gradients and AdamW {}, activations {}, host {}), {} MiB free: try {}",
         mib(need.total()),
@@ -101,7 +102,7 @@ pub fn shortage(model: &Gguf, window: u64, free: u64) -> Option<String> {
         mib(need.activations),
         mib(need.host),
         mib(free),
-        if smaller { format!("n_ctx = {}", window / 2) } else { "a smaller model".to_owned() },
+        smaller.map_or("a smaller model".to_owned(), |w| format!("n_ctx = {w}")),
     ))
 }
 
@@ -190,5 +191,6 @@ mod tests {
         let message = shortage(&model(), 512, need.total() - 1).unwrap();
         assert!(message.ends_with("try n_ctx = 256") && message.len() < 248, "{message}");
         assert!(shortage(&model(), 512, 1 << 20).unwrap().ends_with("MiB free: try a smaller model"));
+        assert!(shortage(&model(), 8192, need.total()).unwrap().ends_with("try n_ctx = 512"));
     }
 }
