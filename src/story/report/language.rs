@@ -349,7 +349,11 @@ const TEXTS: &[(&str, &str, &str)] = &[
     ("cases.nothing", "Nothing was recorded of this case beside its row.", "除结果行外，此用例没有其他记录。"),
     ("timeline.x", "seconds since the case began", "用例开始后的秒数"),
     ("timeline.title", "The board during the case", "用例期间的开发板状态"),
-    ("loss.title", "Loss of the training", "训练损失"),
+    (
+        "loss.title",
+        "Loss of the training (line) and of held-out texts (points)",
+        "训练损失（线）与留出文本的损失（点）",
+    ),
     ("loss.step", "step", "步"),
     ("loss.loss", "loss, nats per token", "损失，nat/词元"),
     ("loss.held-out", "held-out texts after step {0}: {1}", "第 {0} 步后留出文本：{1}"),

@@ -25,7 +25,6 @@ pub fn chart(losses: &Losses, budget: usize, text: &Text) -> String {
     draw((960, 260), text.of("loss.title"), |area| {
         let mut chart = plane(area, &x, &y, false)?;
         chart.draw_series([PathElement::new(thin(&losses.learned, budget), SERIES[0].stroke_width(2))])?;
-        chart.draw_series([PathElement::new(losses.validation.clone(), SERIES[2].stroke_width(2))])?;
         chart.draw_series(losses.validation.iter().map(|p| Circle::new(*p, 4, SERIES[2].filled())))?;
         let note = |(step, loss): &(f64, f64)| Note {
             at: chart.backend_coord(&(*step, *loss)),
