@@ -95,6 +95,21 @@ fn training_alone_leaves_no_model_and_no_quality() {
 }
 
 #[test]
+fn energy_is_that_of_the_steps() {
+    let bench = Bench::new();
+    job(&bench, "token_us = 500\n", "validation = 0.2\n");
+    let meter = "exec: while :; do read up _ < /proc/uptime; echo \\\"$up,3.0\\\"; sleep 0.05; done";
+    let text = std::fs::read_to_string(bench.path().join("job.toml")).unwrap();
+    bench.write("job.toml", text + &format!("[power]\nsource = \"{meter}\"\nidle = \"0.2s\"\n"));
+    let (code, stderr) = run(&bench, &["--only", "m/tune"]);
+    assert_eq!(code, 0, "{stderr}");
+    let row = bench.case("m/tune");
+    let watts = row.number("energy_j_per_token").unwrap() * row.number("train_tok_s").unwrap();
+    assert!((2.8..3.2).contains(&watts), "{watts} W of 3: {row:?}");
+    assert_eq!([row.get("energy_j_per_record"), row.get("energy_j_per_correct")], ["", ""]);
+}
+
+#[test]
 fn a_training_that_dies_costs_its_own_case_and_what_it_learned_is_told() {
     for (fault, status, words) in [
         ("segv", "crashed", "SIGSEGV"),
