@@ -85,6 +85,14 @@ zigbuild() {
     BUILT="$WORK/$out-$triple/$triple/dist/$binary"
 }
 
+# headers TARGET: tells bindgen the headers of the compiler and of that target's C library. By itself it finds this machine's
+# only, and others with the program clang, which need not be here.
+headers() {
+    clang="$(dirname "$(ls /usr/lib/llvm-*/lib/clang/*/include/stdbool.h | tail -1)")"
+    libc="$(ls -d "$WORK"/venv/lib/python3*/site-packages/ziglang/lib/libc/include)"
+    export BINDGEN_EXTRA_CLANG_ARGS="-isystem $clang -isystem $libc/${1%eabihf} -isystem $libc/generic-musl"
+}
+
 # pack FILE: FILE.zst. A window of 2 MiB costs 0.2 % in size and is all the memory that unpacking takes.
 pack() { zstd --quiet --force --rm --ultra -22 --zstd=wlog=21 --no-check "$1"; }
 
@@ -110,6 +118,7 @@ for TARGET in "$@"; do
         for VARIANT in ${ONLY:-$VARIANTS}; do
             (
                 variant "$VARIANT" || { echo "cross/build.sh: $TARGET has no variant $VARIANT; there is: $VARIANTS" >&2; exit 2; }
+                headers "$ZIG_MUSL"
                 zigbuild "llama-$VARIANT" "$TARGET" edgebench-host llama 3 ""
                 cp "$BUILT" "$HOSTS/llama-$VARIANT"
             )
