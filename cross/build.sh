@@ -36,6 +36,11 @@ if [ ! -x "$WORK/venv/bin/cargo-zigbuild" ]; then
     python3 -m venv "$WORK/venv"
     "$WORK/venv/bin/pip" install --quiet --disable-pip-version-check ziglang==0.17.1 cargo-zigbuild==0.24.0
 fi
+# For what std_for compiles.
+if ! rustup component add rust-src >/dev/null 2>&1 && [ ! -d "$(rustc --print sysroot)/lib/rustlib/src/rust/library" ]; then
+    echo "cross/build.sh: the source of Rust's standard library is missing: rustup component add rust-src" >&2
+    exit 1
+fi
 [ -z "$TOOLS" ] || exit 0
 export PATH="$WORK/venv/bin:$PATH" ZIG_GLOBAL_CACHE_DIR="$WORK/zig" CARGO_ZIGBUILD_CACHE_DIR="$WORK/zigbuild"
 
@@ -64,7 +69,6 @@ std_for() {
         rustup target add "$1" >/dev/null 2>&1 && return
         echo "rustup has no std for $1 here: it is compiled from source" >&2
     fi
-    rustup component add rust-src >/dev/null 2>&1
     STD="-Zbuild-std=std,panic_abort -Zbuild-std-features="
     [ "$2" = 3 ] || STD="${STD}optimize_for_size"
 }
