@@ -36,6 +36,11 @@ if [ ! -x "$WORK/venv/bin/cargo-zigbuild" ]; then
     python3 -m venv "$WORK/venv"
     "$WORK/venv/bin/pip" install --quiet --disable-pip-version-check ziglang==0.17.1 cargo-zigbuild==0.24.0
 fi
+# For what std_for compiles.
+if ! rustup component add rust-src >/dev/null 2>&1 && [ ! -d "$(rustc --print sysroot)/lib/rustlib/src/rust/library" ]; then
+    echo "cross/build.sh: the source of Rust's standard library is missing: rustup component add rust-src" >&2
+    exit 1
+fi
 [ -z "$TOOLS" ] || exit 0
 export PATH="$WORK/venv/bin:$PATH" ZIG_GLOBAL_CACHE_DIR="$WORK/zig" CARGO_ZIGBUILD_CACHE_DIR="$WORK/zigbuild"
 
@@ -64,7 +69,6 @@ std_for() {
         rustup target add "$1" >/dev/null 2>&1 && return
         echo "rustup has no std for $1 here: it is compiled from source" >&2
     fi
-    rustup component add rust-src >/dev/null 2>&1
     STD="-Zbuild-std=std,panic_abort -Zbuild-std-features="
     [ "$2" = 3 ] || STD="${STD}optimize_for_size"
 }
@@ -83,6 +87,14 @@ zigbuild() {
         cargo-zigbuild zigbuild --quiet --profile dist --no-default-features --features "$features" $STD \
         --target "$target" --target-dir "$WORK/$out-$triple" --bin "$binary" >&2
     BUILT="$WORK/$out-$triple/$triple/dist/$binary"
+}
+
+# headers TARGET: tells bindgen the headers of the compiler and of that target's C library. By itself it finds this machine's
+# only, and others with the program clang, which need not be here.
+headers() {
+    clang="$(dirname "$(ls /usr/lib/llvm-*/lib/clang/*/include/stdbool.h | tail -1)")"
+    libc="$(ls -d "$WORK"/venv/lib/python3*/site-packages/ziglang/lib/libc/include)"
+    export BINDGEN_EXTRA_CLANG_ARGS="-isystem $clang -isystem $libc/${1%eabihf} -isystem $libc/generic-musl"
 }
 
 # pack FILE: FILE.zst. A window of 2 MiB costs 0.2 % in size and is all the memory that unpacking takes.
@@ -110,6 +122,7 @@ for TARGET in "$@"; do
         for VARIANT in ${ONLY:-$VARIANTS}; do
             (
                 variant "$VARIANT" || { echo "cross/build.sh: $TARGET has no variant $VARIANT; there is: $VARIANTS" >&2; exit 2; }
+                headers "$ZIG_MUSL"
                 zigbuild "llama-$VARIANT" "$TARGET" edgebench-host llama 3 ""
                 cp "$BUILT" "$HOSTS/llama-$VARIANT"
             )

@@ -26,6 +26,8 @@ pub struct Fit {
     pub compute_mib: f64,
     /// The process and its tokenizer.
     pub host_mib: f64,
+    /// All of the model that guesses ahead, if there is one.
+    pub draft_mib: f64,
     /// Sum of these: what has to be free.
     pub need_mib: f64,
     /// What the RSS of the host comes to: beside the need, pages of the file that were repacked and can be dropped.
@@ -55,6 +57,7 @@ pub fn of(model: &Path, params: &[(String, String)], texts: bool, root: &Path) -
         kv_mib: mib(fit.need.kv),
         compute_mib: mib(fit.need.compute),
         host_mib: mib(fit.need.host),
+        draft_mib: mib(fit.need.draft),
         need_mib: mib(fit.need.total()),
         rss_mib: mib(fit.need.peak_rss()),
         n_ctx: fit.n_ctx,

@@ -171,3 +171,34 @@ fn params(instance: &Instance, test: &Test) -> Vec<(String, String)> {
     }
     params
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_test_has_a_context_of_its_own() {
+        let n_ctx = |backend: &str, given: &[(&str, &str)], prompt, output, depth| {
+            let instance = Instance {
+                object: String::new(),
+                id: String::new(),
+                backend: backend.to_owned(),
+                model: String::new(),
+                model_path: None,
+                params: given.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect(),
+                folder: PathBuf::new(),
+                chat: ChatSpec::default(),
+                lora: None,
+                paradigm: None,
+                quantize: None,
+            };
+            let params = params(&instance, &Test { prompt, output, depth });
+            params.into_iter().find(|(key, _)| key == N_CTX).map(|(_, value)| value)
+        };
+        assert_eq!(n_ctx(LLAMA, &[], 512, 0, 0).as_deref(), Some("768"), "a prompt and the token after it");
+        assert_eq!(n_ctx(LLAMA, &[], 0, 128, 0).as_deref(), Some("256"));
+        assert_eq!(n_ctx(LLAMA, &[], 0, 128, 4096).as_deref(), Some("4352"));
+        assert_eq!(n_ctx(LLAMA, &[(N_CTX, "2048")], 512, 0, 0).as_deref(), Some("2048"), "what is given stands");
+        assert_eq!(n_ctx("/plugin.so", &[], 512, 0, 0), None, "a parameter of llama.cpp's only");
+    }
+}

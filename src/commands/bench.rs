@@ -31,7 +31,7 @@ pub fn spelled_out<'a>(words: &[&'a str]) -> Vec<&'a str> {
 #[argh(
     subcommand,
     name = "bench",
-    note = "A list (-t 1,2,4), a range (-d 0-4096+1024, -t 1-8*2) or a repeated option is swept. -pg, -ub, -ctk, -ctv, -fa\nand -ngl are understood as in llama-bench. -b is the batch size, as there; the backend is --backend.\ntok/s is the median of the repetitions; each is warmed up in the measured shape. -d N: N tokens are in the KV cache\nbefore anything is timed.",
+    note = "A list (-t 1,2,4), a range (-d 0-4096+1024, -t 1-8*2) or a repeated option is swept. -pg, -ub, -ctk, -ctv, -fa\nand -ngl are understood as in llama-bench. -b is the batch size, as there; the backend is --backend.\ntok/s is the median of the repetitions; each is warmed up in the measured shape. -d N: N tokens are in the KV cache\nbefore anything is timed. With llama.cpp each test has a context just large enough, unless --param n_ctx=N is given.",
     example = "{command_name} -m qwen-q4_0.gguf -p 512 -n 128 -d 0,4096 -t 2,4",
     error_code(0, "done"),
     error_code(1, "a test failed; its row says how, the others stand"),

@@ -82,8 +82,9 @@ fn sensors(probe: &Probe) -> String {
 fn fit(m: &Fit) -> String {
     let free = m.free_mib.map_or("unknown".to_owned(), |f| format!("{f:.0} MiB"));
     let verdict = if m.fits { "fits".to_owned() } else { format!("does not fit: {}", m.advice) };
+    let draft = if m.draft_mib > 0.0 { format!(" + draft {:.0}", m.draft_mib) } else { String::new() };
     format!(
-        "{}\n  weights {:.0} + KV {:.0} (n_ctx {}) + compute {:.0} + host {:.0} = {:.0} MiB; {free} free\n  {verdict}",
+        "{}\n  weights {:.0} + KV {:.0} (n_ctx {}) + compute {:.0} + host {:.0}{draft} = {:.0} MiB; {free} free\n  {verdict}",
         m.model, m.weights_mib, m.kv_mib, m.n_ctx, m.compute_mib, m.host_mib, m.need_mib
     )
 }

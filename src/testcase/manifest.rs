@@ -1,4 +1,4 @@
-//! manifest.json: what was run, on what, and when. It owns the hashes of models, adapters and datasets; it must not know
+//! manifest.json: what was run, on what, and when. It owns the hashes of all files that a job names; it must not know
 //! results.
 
 use crate::backend::wire::{Device, Opened};
@@ -27,6 +27,9 @@ pub struct Manifest {
     /// LoRA adapters.
     #[serde(default)]
     pub adapters: BTreeMap<String, FileHash>,
+    /// Files that parameters name: a draft model.
+    #[serde(default)]
+    pub files: BTreeMap<String, FileHash>,
     pub board: Board,
     /// Read bandwidth of all cores together, GB/s (10⁹); `null` where it was not measured.
     pub bandwidth_gb_s: Option<f64>,
@@ -110,6 +113,14 @@ impl Manifest {
         for adapter in job.instances.iter().filter_map(|i| i.lora.as_ref()).flatten() {
             hash_into(&mut adapters, &adapter.path, known)?;
         }
+        let mut files = BTreeMap::new();
+        for (_, value) in job.instances.iter().flat_map(|i| &i.params) {
+            // Only the backend knows which of its parameters are files.
+            let path = Path::new(value);
+            if path.is_absolute() && path.is_file() {
+                hash_into(&mut files, path, known)?;
+            }
+        }
         for task in &job.tasks {
             for path in task.datasets.iter().chain(task.shots.iter().flat_map(|s| &s.from)) {
                 hash_into(&mut datasets, path, known)?;
@@ -124,6 +135,7 @@ impl Manifest {
             models,
             datasets,
             adapters,
+            files,
             board,
             bandwidth_gb_s: None,
             instances: BTreeMap::new(),

@@ -47,6 +47,7 @@ pub fn same(folder: &Path, now: &Manifest) -> Result<Manifest, ResumeError> {
     for (what, then, now) in [
         ("model", &then.models, &now.models),
         ("adapter", &then.adapters, &now.adapters),
+        ("file", &then.files, &now.files),
         ("dataset", &then.datasets, &now.datasets),
     ] {
         for (path, hash) in now {

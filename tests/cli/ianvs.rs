@@ -124,6 +124,28 @@ fn a_job_of_ianvs_becomes_a_job_here() {
 }
 
 #[test]
+fn the_job_of_the_integration_asks_the_same_in_both() {
+    let bench = checkout();
+    let yaml = |key: &str, values: &str| {
+        let with = format!("hyperparameters:\n        - {key}: {{values: [{values}]}}");
+        bench.write("examples/edge/testalgorithms/algorithm.yaml", ALGORITHM.replacen("hyperparameters:", &with, 1));
+    };
+    let task = || read(&bench, "job.toml").parse::<toml::Table>().unwrap()["task"][0].clone();
+    yaml("prompt", r#""{{ question }}\nAnswer:""#);
+    import(&bench, &[]).code(0).stdout(predicate::str::contains("prompt").not());
+    assert_eq!(task()["prompt"].as_str(), Some("{{ question }}\nAnswer:"));
+    assert_eq!(task()["stop"].as_array().map(Vec::len), Some(0));
+    yaml("prompt", r#""Answer briefly.""#);
+    import(&bench, &["--force"])
+        .code(0)
+        .stdout(predicate::str::contains("prompt = Answer briefly. means nothing here"));
+    assert!(task()["prompt"].as_str().unwrap().ends_with("{{ question }}"));
+    yaml("stop", r#"["\n", "Q:"], ["."]"#);
+    import(&bench, &["--force"]).code(0).stdout(predicate::str::contains("of `stop` only the first value is asked"));
+    assert_eq!(task()["stop"].as_array().unwrap(), &["\n".into(), "Q:".into()]);
+}
+
+#[test]
 fn models_and_the_compressed_one_are_compared() {
     let bench = checkout();
     let compressed = "paradigm_type: \"singletasklearning_with_compression\"\n  mode: \"with_compression\"\n  \

@@ -151,6 +151,21 @@ fn a_second_signal_ends_the_run_at_once() {
 }
 
 #[test]
+fn a_file_that_a_parameter_names_belongs_to_the_run() {
+    let bench = bench();
+    let job = std::fs::read_to_string(bench.path().join("job.toml")).unwrap();
+    bench.write("job.toml", job.replace("seed = [1, 2]", "text = \"./said.txt\""));
+    bench.write("said.txt", "one");
+    assert_eq!(bench.run().0, 0);
+    bench.write("said.txt", "other");
+    bench
+        .edgebench(&["run", "job.toml", "--out", "out", "--resume"])
+        .assert()
+        .code(2)
+        .stderr(predicate::str::contains("the file ").and(predicate::str::contains("said.txt has changed")));
+}
+
+#[test]
 fn another_job_or_other_data_cannot_go_on() {
     let bench = bench();
     assert_eq!(bench.run().0, 0);

@@ -4,7 +4,7 @@
 use crate::failure::Failure;
 use crate::memory::{Need, Work, context_length, shortage};
 use crate::params::Options;
-use crate::preflight::inspect;
+use crate::preflight::{inspect, inspect_draft};
 use std::path::Path;
 
 /// The answer.
@@ -25,10 +25,11 @@ pub struct Fit {
 pub fn fit(model: &Path, params: &[(String, String)], work: Work, free: Option<u64>) -> Result<Fit, Failure> {
     let options = Options::parse(params.iter().map(|(k, v)| (k.as_str(), v.as_str())))?;
     let header = inspect(model)?;
+    let draft = inspect_draft(&options)?;
     let n_ctx = context_length(&header, &options);
     Ok(Fit {
-        need: Need::of(&header, &options, n_ctx, work),
+        need: Need::of(&header, &options, n_ctx, work).with_draft(draft.as_ref(), &options, n_ctx),
         n_ctx,
-        shortage: free.and_then(|free| shortage(&header, &options, work, free)),
+        shortage: free.and_then(|free| shortage(&header, draft.as_ref(), &options, work, free)),
     })
 }

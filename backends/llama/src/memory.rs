@@ -42,6 +42,8 @@ pub struct Need {
     pub compute: u64,
     /// The process and its tokenizer.
     pub host: u64,
+    /// All of the model that guesses ahead, if there is one.
+    pub draft: u64,
     /// Pages of the file that stay mapped after their matrices were repacked ([`crate::repack`]). They count in the
     /// RSS of the host, but nothing reads them again and the system takes them back when memory is short: no part of
     /// the need.
@@ -70,13 +72,23 @@ impl Need {
             kv: kv_bytes(model, options, n_ctx),
             compute: buffer_bytes(model, options, n_ctx, rows).saturating_add(work_bytes(model, options, n_ctx)),
             host: HOST_BYTES.saturating_add(tokenizer),
+            draft: 0,
             twice,
         }
     }
 
+    /// The same with `draft` beside it, whose context is as long.
+    pub fn with_draft(self, draft: Option<&Gguf>, options: &Options, n_ctx: u64) -> Need {
+        let Some(draft) = draft else { return self };
+        let own = Need::of(draft, &Options { batch: Some(1), ..options.clone() }, n_ctx, Work::Answers);
+        // One process holds both.
+        let draft = own.total().saturating_sub(HOST_BYTES);
+        Need { draft, twice: self.twice.saturating_add(own.twice), ..self }
+    }
+
     /// What has to be free.
     pub fn total(&self) -> u64 {
-        self.weights.saturating_add(self.kv).saturating_add(self.compute).saturating_add(self.host)
+        [self.kv, self.compute, self.host, self.draft].into_iter().fold(self.weights, u64::saturating_add)
     }
 
     /// What the host's RSS comes to where nothing is short.
@@ -171,31 +183,35 @@ pub fn available(meminfo: &str) -> Option<u64> {
     line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
 }
 
-/// The message for a model that does not fit, with what would fit, or `None` if it does.
-pub fn shortage(model: &Gguf, options: &Options, work: Work, free: u64) -> Option<String> {
-    let need = Need::of(model, options, context_length(model, options), work);
+/// The message for a model that does not fit, with `draft` if it has one, and what would fit; `None` if it does.
+pub fn shortage(model: &Gguf, draft: Option<&Gguf>, options: &Options, work: Work, free: u64) -> Option<String> {
+    let n_ctx = context_length(model, options);
+    let need = Need::of(model, options, n_ctx, work).with_draft(draft, options, n_ctx);
     if need.total() <= free {
         return None;
     }
     let unit = if need.total() >= 1 << 30 { (1u64 << 30, "GiB") } else { (1 << 20, "MiB") };
     let show = |bytes: u64| format!("{:.1}", bytes as f64 / unit.0 as f64);
+    let beside = if draft.is_some() { format!(", draft {}", show(need.draft)) } else { String::new() };
     Some(format!(
-        "needs {} {unit} (weights {}, KV {}, compute {}, host {}), {} {unit} free: try {}",
+        "needs {} {unit} (weights {}, KV {}, compute {}, host {}{beside}), {} {unit} free: try {}",
         show(need.total()),
         show(need.weights),
         show(need.kv),
         show(need.compute),
         show(need.host),
         show(free),
-        ways_out(model, options, work, free).join(" or "),
+        ways_out(model, draft, options, work, free).join(" or "),
         unit = unit.1,
     ))
 }
 
 /// What would fit, the least change first.
-fn ways_out(model: &Gguf, options: &Options, work: Work, free: u64) -> Vec<String> {
+fn ways_out(model: &Gguf, draft: Option<&Gguf>, options: &Options, work: Work, free: u64) -> Vec<String> {
     let n_ctx = context_length(model, options);
-    let fits = |options: &Options, n_ctx: u64| Need::of(model, options, n_ctx, work).total() <= free;
+    let fits = |options: &Options, n_ctx: u64| {
+        Need::of(model, options, n_ctx, work).with_draft(draft, options, n_ctx).total() <= free
+    };
     // The largest power of two below the present context that fits.
     let largest = |options: &Options| {
         let below = n_ctx.max(2) - 1;
@@ -206,6 +222,9 @@ fn ways_out(model: &Gguf, options: &Options, work: Work, free: u64) -> Vec<Strin
         (smaller >= CTX_STEP).then_some(smaller)
     };
     let mut ways = Vec::new();
+    if draft.is_some() && Need::of(model, options, n_ctx, work).total() <= free {
+        ways.push("no draft".to_owned());
+    }
     // Scores are the most of the scratch memory of a long context.
     let fused = Options { flash_attn: FlashAttn::On, ..options.clone() };
     let fused_fits = fits(&fused, n_ctx);
@@ -276,15 +295,29 @@ mod tests {
     #[test]
     fn a_shortage_says_how_much_and_what_to_do() {
         let options = Options { n_ctx: Some(131_072), ..Options::default() };
-        assert_eq!(shortage(&model(), &options, Work::Answers, 64 << 30), None);
-        let message = shortage(&model(), &options, Work::Answers, 3 << 30).unwrap();
+        assert_eq!(shortage(&model(), None, &options, Work::Answers, 64 << 30), None);
+        let message = shortage(&model(), None, &options, Work::Answers, 3 << 30).unwrap();
         assert!(message.starts_with("needs 17.") && message.len() <= 247, "{message}");
         assert!(message.contains("weights 1.0, KV 4.0") && message.contains("3.0 GiB free"), "{message}");
         assert!(message.ends_with("free: try n_ctx = 8192 or a smaller quantisation"), "{message}");
-        let message = shortage(&model(), &options, Work::Answers, 6 << 30).unwrap();
+        let message = shortage(&model(), None, &options, Work::Answers, 6 << 30).unwrap();
         assert!(message.contains("free: try flash_attn = on or n_ctx = "), "{message}");
-        let message = shortage(&model(), &options, Work::Answers, 1 << 29).unwrap();
+        let message = shortage(&model(), None, &options, Work::Answers, 1 << 29).unwrap();
         assert!(message.ends_with("try a smaller quantisation or a smaller model"), "{message}");
+    }
+
+    #[test]
+    fn a_draft_is_beside_the_model() {
+        let options = Options { n_ctx: Some(4096), ..Options::default() };
+        let draft = Gguf { weights_bytes: 1 << 28, ..model() };
+        let alone = Need::of(&model(), &options, 4096, Work::Answers);
+        let both = alone.with_draft(Some(&draft), &options, 4096);
+        assert_eq!(both.total() - alone.total(), both.draft);
+        assert!(both.draft > (1 << 28) + both.kv && both.draft < alone.total(), "{both:?}");
+        assert_eq!(shortage(&model(), Some(&draft), &options, Work::Answers, both.total()), None);
+        let message = shortage(&model(), Some(&draft), &options, Work::Answers, alone.total()).unwrap();
+        assert!(message.contains(", draft ") && message.contains("free: try no draft or "), "{message}");
+        assert!(message.len() <= 247, "{message}");
     }
 
     #[test]
@@ -294,9 +327,9 @@ mod tests {
         let k = Options { type_k: CacheType::Q8_0, ..options.clone() };
         let both = Options { type_v: CacheType::Q8_0, flash_attn: FlashAttn::On, ..k.clone() };
         assert!(need(&both) < need(&k) && need(&k) < need(&options));
-        let message = shortage(&model(), &options, Work::Answers, need(&k)).unwrap();
+        let message = shortage(&model(), None, &options, Work::Answers, need(&k)).unwrap();
         assert!(message.ends_with("try type_k = q8_0 or n_ctx = 2048 or a smaller quantisation"), "{message}");
-        let message = shortage(&model(), &options, Work::Answers, need(&both)).unwrap();
+        let message = shortage(&model(), None, &options, Work::Answers, need(&both)).unwrap();
         assert!(message.contains("try type_k = type_v = q8_0 with flash_attn = on or n_ctx = 1024"), "{message}");
     }
 
@@ -326,7 +359,7 @@ mod tests {
         };
         let need = Need::of(&absurd, &Options::default(), u64::MAX, Work::Texts);
         assert_eq!((need.total(), need.peak_rss()), (u64::MAX, u64::MAX));
-        assert!(shortage(&absurd, &Options::default(), Work::Texts, 1 << 40).is_some());
+        assert!(shortage(&absurd, None, &Options::default(), Work::Texts, 1 << 40).is_some());
     }
 
     #[test]

@@ -30,6 +30,15 @@ pub fn inspect(path: &Path) -> Result<Gguf, Failure> {
     Ok(header)
 }
 
+/// As [`inspect`], of the model that is to guess ahead, if `options` name one.
+///
+/// # Errors
+/// As there; the message begins with the parameter's name.
+pub fn inspect_draft(options: &Options) -> Result<Option<Gguf>, Failure> {
+    let about = |failure: Failure| Failure { message: format!("draft: {}", failure.message), ..failure };
+    options.draft.as_deref().map(inspect).transpose().map_err(about)
+}
+
 /// Looks at an adapter for a model of this architecture.
 ///
 /// # Errors
@@ -49,16 +58,16 @@ pub fn inspect_adapter(path: &Path, architecture: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// Refuses a model that needs more than is free, unless the user insists.
+/// Refuses a model that needs, with its draft if it has one, more than is free, unless the user insists.
 ///
 /// # Errors
 /// `EB_ERR_OUT_OF_MEMORY` with the needed and the free memory. A machine that does not tell (no `/proc`) passes.
-pub fn check_memory(model: &Gguf, options: &Options, meminfo: &Path) -> Result<(), Failure> {
+pub fn check_memory(model: &Gguf, draft: Option<&Gguf>, options: &Options, meminfo: &Path) -> Result<(), Failure> {
     if options.force_memory {
         return Ok(());
     }
     let free = fs::read_to_string(meminfo).ok().as_deref().and_then(available);
-    match free.and_then(|free| shortage(model, options, Work::Answers, free)) {
+    match free.and_then(|free| shortage(model, draft, options, Work::Answers, free)) {
         Some(message) => Err(Failure::out_of_memory(message)),
         None => Ok(()),
     }
@@ -125,6 +134,6 @@ mod tests {
     #[test]
     fn an_unreadable_meminfo_lets_the_model_pass() {
         let model = Gguf { weights_bytes: u64::MAX, ..Gguf::default() };
-        assert!(check_memory(&model, &Options::default(), Path::new("/nonexistent")).is_ok());
+        assert!(check_memory(&model, None, &Options::default(), Path::new("/nonexistent")).is_ok());
     }
 }

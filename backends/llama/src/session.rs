@@ -13,7 +13,7 @@ use crate::gguf::{Gguf, block_of};
 use crate::log::Subscription;
 use crate::memory::{compute_bytes, context_length, kv_bytes, output_rows, sequences};
 use crate::params::{CacheType, Options};
-use crate::preflight::{check_memory, inspect};
+use crate::preflight::{check_memory, inspect, inspect_draft};
 use crate::probe;
 use crate::shape::Shape;
 use crate::tokenizer::Tokenizer;
@@ -100,7 +100,8 @@ impl Session {
         let log = Subscription::start(log)?;
         let header = inspect(path)?;
         check_options(&header, &options)?;
-        check_memory(&header, &options, Path::new("/proc/meminfo"))?;
+        let draft_header = inspect_draft(&options)?;
+        check_memory(&header, draft_header.as_ref(), &options, Path::new("/proc/meminfo"))?;
 
         init();
         // Threads are started from here on.
@@ -117,7 +118,7 @@ impl Session {
             0 => compute_bytes(&header, &options, n_ctx as u64),
             told => told,
         };
-        let draft = match &options.draft {
+        let draft = match options.draft.as_deref().zip(draft_header.as_ref()) {
             Some(draft) => {
                 Some(load_draft(draft, (&model, &tokenizer), &options, (n_ctx, n_rows), &abort, &pinned, &log)?)
             }
@@ -356,7 +357,7 @@ fn width(model: &Model, tokenizer: &Tokenizer, options: &Options, log: &Subscrip
 
 /// The model that guesses for another one, whose contexts hold `n_ctx` tokens and give logits for `n_rows` at once.
 fn load_draft(
-    path: &Path,
+    (path, header): (&Path, &Gguf),
     (target, tokenizer): (&Model, &Tokenizer),
     options: &Options,
     (n_ctx, n_rows): (usize, u32),
@@ -365,9 +366,7 @@ fn load_draft(
     log: &Subscription,
 ) -> Result<Draft, Failure> {
     let about = |failure: Failure| Failure { message: format!("draft: {}", failure.message), ..failure };
-    let header = inspect(path).map_err(about)?;
-    check_options(&header, options).map_err(about)?;
-    check_memory(&header, options, Path::new("/proc/meminfo")).map_err(about)?;
+    check_options(header, options).map_err(about)?;
     let model = load_model(path, options, log).map_err(about)?;
     if target.is_recurrent() || model.is_recurrent() {
         return Err(Failure::unsupported("a recurrent model cannot take back wrong guesses: leave draft out"));

@@ -106,6 +106,15 @@ class Real(InFolder):
         self.assertEqual(len(ours), 3 * len(self.subjects) + 1)
         for dataset, acc in ours.items():
             self.assertEqual(theirs[dataset], acc, dataset)
+        # The summary alone, anew.
+        before = _rows(summary)
+        summary.unlink()
+        command = [sys.executable, "-m", "opencompass.cli.main", str(out / "configs" / "edgebench.py"), "-w", str(out.parent)]
+        command += ["-m", "viz", "-r", out.name, "--debug"]
+        done = subprocess.run(command, cwd=self.folder, capture_output=True, text=True, check=False)
+        self.assertEqual(done.returncode, 0, done.stderr[-4000:])
+        [summary] = (out / "summary").glob("summary_*.csv")
+        self.assertEqual(_rows(summary), before)
 
     def test_a_few_lines_of_toml_are_enough(self):
         path = self.folder / "few.toml"

@@ -15,6 +15,9 @@ pub struct Object {
     pub models: Vec<String>,
     pub params: Vec<(&'static str, Vec<String>)>,
     pub max_tokens: Option<u64>,
+    /// A template in Jinja.
+    pub prompt: Option<String>,
+    pub stop: Option<Vec<String>>,
     /// A job for edge and cloud.
     pub is_joint: bool,
 }
@@ -131,6 +134,19 @@ fn set(key: &str, values: &[Node], document: &Document, object: &mut Object, fou
             }
             object.max_tokens = object.max_tokens.max(most);
         }
+        // What another basemodel puts its questions into is not known.
+        Sets::Prompt if first.contains("{{") => {
+            only_first(key, texts.len(), &object.name, found);
+            object.prompt = Some(first);
+        }
+        Sets::Stop if !values.is_empty() => {
+            only_first(key, values.len(), &object.name, found);
+            let words = match &values[0].value {
+                Value::List(words) => words.iter().filter_map(Node::text).collect(),
+                _ => vec![first],
+            };
+            object.stop = Some(words);
+        }
         Sets::Parameter(name) => match values.iter().map(scalar).collect::<Option<Vec<String>>>() {
             Some(written) if !written.is_empty() => {
                 object.params.retain(|(other, _)| *other != name);
@@ -141,9 +157,16 @@ fn set(key: &str, values: &[Node], document: &Document, object: &mut Object, fou
                 found.problems.push(Problem::new(&document.path, line, what, "give numbers, words, true or false"));
             }
         },
-        Sets::Backend | Sets::Nothing => {
+        Sets::Backend | Sets::Prompt | Sets::Stop | Sets::Nothing => {
             found.note(format!("{}: the hyperparameter {key} = {} means nothing here", object.name, texts.join(", ")));
         }
+    }
+}
+
+/// A task has one of them.
+fn only_first(key: &str, values: usize, object: &str, found: &mut Findings) {
+    if values > 1 {
+        found.note(format!("{object}: of `{key}` only the first value is asked"));
     }
 }
 

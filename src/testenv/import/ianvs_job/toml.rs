@@ -9,6 +9,9 @@ use std::path::Path;
 /// Most new tokens where the job does not say: as long as an answer in prose is.
 const MAX_TOKENS: u64 = 512;
 
+/// The prompt where no algorithm has a template.
+const AS_IT_STANDS: &str = "{% if context %}{{ context }}\n{% endif %}{{ question }}";
+
 /// The job file.
 pub fn write(new: &New, notes: &[String], source: &Path, places: &Places) -> String {
     let mut text = format!("{MARK} ianvs-job` from {}.\n", source.display());
@@ -35,8 +38,13 @@ pub fn write(new: &New, notes: &[String], source: &Path, places: &Places) -> Str
     let most = new.objects.iter().filter_map(|object| object.max_tokens).max().unwrap_or(MAX_TOKENS);
     let _ = write!(text, "\n[[task]]\nname = {}\ndataset = {}\n", quoted(&name(&new.task)), quoted(&new.dataset));
     text += "method = \"generate\"\n";
-    text += "prompt = \"{% if context %}{{ context }}\\n{% endif %}{{ question }}\"    # as it stands in the data\n";
-    let _ = writeln!(text, "stop = []\nmax_tokens = {most}");
+    match new.objects.iter().find_map(|object| object.prompt.as_deref()) {
+        Some(prompt) => text += &format!("prompt = {}\n", quoted(prompt)),
+        None => text += &format!("prompt = {}    # as it stands in the data\n", quoted(AS_IT_STANDS)),
+    }
+    let stop = new.objects.iter().find_map(|object| object.stop.as_deref()).unwrap_or_default();
+    let stop: Vec<String> = stop.iter().map(|word| quoted(word)).collect();
+    let _ = writeln!(text, "stop = [{}]\nmax_tokens = {most}", stop.join(", "));
     if new.letters {
         text += "extract = [\"strip_think\", \"last_option:ABCD\"]    # all answers are letters\n";
     }

@@ -57,6 +57,9 @@ pub enum Sets {
     Backend,
     /// Most new tokens: part of the task here.
     MaxTokens,
+    /// The template of a prompt, and what ends an answer: parts of the task, too.
+    Prompt,
+    Stop,
     Parameter(&'static str),
     /// Nothing that is known here.
     Nothing,
@@ -87,6 +90,8 @@ pub fn hyperparameter(name: &str) -> Sets {
         "model_path" | "model" | "model_url" | "model_name" | "model_file" => Sets::Model,
         "backend" => Sets::Backend,
         "max_tokens" | "max_new_tokens" | "max_out_len" | "n_predict" => Sets::MaxTokens,
+        "prompt" => Sets::Prompt,
+        "stop" => Sets::Stop,
         _ => {
             let same = SAME.iter().find(|word| **word == name).copied();
             let known = same.or_else(|| PARAMETERS.iter().find(|(theirs, _)| *theirs == name).map(|(_, ours)| *ours));
