@@ -367,6 +367,8 @@ pub fn spawn_host(
     let (child, way) = hosts::spawn(&source, |command| {
         // A process group of its own: the terminal's Ctrl-C is the controller's business.
         command.arg(role).process_group(0);
+        // Before it aborts, ggml has gdb print where it is, if there is one; that may take for ever.
+        command.env("GGML_NO_BACKTRACE", "1");
         if let Some(folder) = Path::new(backend).parent().filter(|_| is_path(backend)) {
             // The loader reads it once, at the start of a process: a plugin's own libraries lie beside it.
             let others = std::env::var_os("LD_LIBRARY_PATH").unwrap_or_default();
