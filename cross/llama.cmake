@@ -13,3 +13,9 @@ endif()
 if(DEFINED ENV{EB_CPU})
     add_compile_options("-mcpu=$ENV{EB_CPU}")
 endif()
+
+# What a variant needs for llamafile's products of matrices alone.
+if(DEFINED ENV{EB_SGEMM_FLAGS})
+    cmake_language(DEFER CALL set_source_files_properties "${CMAKE_SOURCE_DIR}/ggml/src/ggml-cpu/llamafile/sgemm.cpp"
+                   TARGET_DIRECTORY ggml-cpu PROPERTIES COMPILE_FLAGS "$ENV{EB_SGEMM_FLAGS}")
+endif()
