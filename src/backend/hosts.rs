@@ -15,8 +15,10 @@ pub use start::{Way, become_packed, itself, spawn};
 use super::elf::{self, Libc};
 use super::loader::{OPENAI, is_path};
 use ruzstd::decoding::StreamingDecoder;
+use std::collections::BTreeMap;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
 /// A program inside this one.
 #[derive(Debug)]
@@ -37,8 +39,15 @@ impl Embedded {
         Ok(Box::new(decoder))
     }
 
-    /// The dynamic loader that it asks for; `None` when it is static.
+    /// The dynamic loader that it asks for; `None` when it is static. Looked for once: a packed program is unpacked by the
+    /// megabyte, which takes longer than a host's start.
     fn loader(&self) -> Option<PathBuf> {
+        static KNOWN: Mutex<BTreeMap<&str, Option<PathBuf>>> = Mutex::new(BTreeMap::new());
+        let mut known = KNOWN.lock().unwrap_or_else(|e| e.into_inner());
+        known.entry(self.name).or_insert_with(|| self.find_loader()).clone()
+    }
+
+    fn find_loader(&self) -> Option<PathBuf> {
         // Headers and the loader's name are at the start of the file.
         let mut start = Vec::new();
         self.unpack().ok()?.take(16 << 10).read_to_end(&mut start).ok()?;
