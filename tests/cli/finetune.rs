@@ -92,6 +92,7 @@ fn training_alone_leaves_no_model_and_no_quality() {
     assert!(!bench.path().join("out/models").exists(), "what is not kept is removed");
     let report = bench.out("report.html");
     assert!(report.contains("Loss of the training") && report.contains("nats per token"), "its curve is on the page");
+    assert!(!report.contains("id=\"latency\""), "no record has a latency");
 }
 
 #[test]

@@ -242,7 +242,8 @@ impl<'a> Builder<'a> {
                 rows: names.zip(figures).map(|((name, colour), figures)| (name, colour, figures)).collect(),
             }
         };
-        tasks.into_iter().map(of_task).filter(|t| !t.rows.is_empty()).collect()
+        // A task that trains has no latencies.
+        tasks.into_iter().map(of_task).filter(|t| !t.rows.is_empty() && !t.head.is_empty()).collect()
     }
 
     fn case(&mut self, name: String, object: &str, place: &Ranked, row: &CaseRow) -> Case {
