@@ -33,12 +33,12 @@ pub fn run(arguments: &Check) -> u8 {
         Ok(plan) if arguments.show_prompt.is_some() => show_prompts(&plan, arguments),
         Ok(plan) => {
             println!(
-                "{}: sound; {} test cases ({} object instances × {} tasks), {} records to ask, {:.1} MB of datasets checked",
+                "{}: sound; {} ({} × {}), {} to ask, {:.1} MB of datasets checked",
                 arguments.job.display(),
-                plan.cases.len(),
-                plan.job.instances.len(),
-                plan.job.tasks.len(),
-                plan.total_records(),
+                count(plan.cases.len() as u64, "test case"),
+                count(plan.job.instances.len() as u64, "object instance"),
+                count(plan.job.tasks.len() as u64, "task"),
+                count(plan.total_records(), "record"),
                 plan.bytes as f64 / 1e6,
             );
             let memory = fit::warnings(&plan.job, &arguments.job, &sensors::root());
@@ -49,6 +49,11 @@ pub fn run(arguments: &Check) -> u8 {
             OK
         }
     }
+}
+
+/// `1 task`, `2 tasks`
+fn count(n: u64, what: &str) -> String {
+    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
 }
 
 fn show_prompts(plan: &Plan, arguments: &Check) -> u8 {

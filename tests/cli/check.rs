@@ -18,11 +18,10 @@ fn a_sound_job_is_said_to_be_sound() {
     let bench = Bench::new();
     bench.write("pick.jsonl", choices(7));
     bench.mock_job("", "seed = [1, 2, 3]", CHOICE);
-    bench
-        .edgebench(&["check", "job.toml"])
-        .assert()
-        .code(0)
-        .stdout(predicate::str::contains("3 test cases").and(predicate::str::contains("24 records to ask")));
+    bench.edgebench(&["check", "job.toml"]).assert().code(0).stdout(
+        predicate::str::contains("3 test cases (3 object instances × 1 task)")
+            .and(predicate::str::contains("24 records to ask")),
+    );
 }
 
 #[test]
