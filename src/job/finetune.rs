@@ -2,7 +2,7 @@
 //! after. It must not know how anything is trained.
 
 use super::read::only_for;
-use super::toml::{Source, Table, Value, distance};
+use super::toml::{Source, Table, Value, did_you_mean};
 use super::{Instance, Method, Task};
 use crate::problem::Problem;
 
@@ -74,10 +74,8 @@ pub fn check(source: &Source, instances: &[Instance], tasks: &[Task]) {
         if let Some(name) = &training.quality {
             match tasks.iter().find(|t| t.name == *name) {
                 None => {
-                    let near = tasks.iter().filter(|t| t.name != task.name).min_by_key(|t| distance(&t.name, name));
-                    let near = near.filter(|t| distance(&t.name, name) <= 2);
-                    let todo =
-                        near.map_or("give a task of this job".to_owned(), |t| format!("did you mean \"{}\"?", t.name));
+                    let others = tasks.iter().map(|t| t.name.as_str()).filter(|other| *other != task.name);
+                    let todo = did_you_mean(name, others, "give a task of this job");
                     problem(training.quality_line, format!("no task is called \"{name}\""), &todo);
                 }
                 Some(other) if !other.method.is_right_or_wrong() => {

@@ -12,7 +12,7 @@ use super::quantize;
 use super::scoring;
 use super::server;
 use super::suite;
-use super::toml::{Source, Table, Value, distance};
+use super::toml::{Source, Table, Value, did_you_mean, distance};
 use super::watch::{self, CHECKPOINT, Watch};
 use super::*;
 use std::cell::RefCell;
@@ -287,10 +287,7 @@ pub fn word<T: Copy>(value: &Value, words: &[(&str, T)]) -> Option<T> {
         return Some(*found);
     }
     let all: Vec<&str> = words.iter().map(|(w, _)| *w).collect();
-    let todo = match all.iter().min_by_key(|w| distance(w, text)) {
-        Some(near) if distance(near, text) <= 2 => format!("did you mean \"{near}\"?"),
-        _ => format!("use {}", all.join(", ")),
-    };
+    let todo = did_you_mean(text, all.iter().copied(), &format!("use {}", all.join(", ")));
     value.problem(format!("\"{text}\" is not known here"), todo);
     None
 }

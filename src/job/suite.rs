@@ -1,7 +1,7 @@
 //! `[[suite]]` of the job file: several tasks under one weighted score. It must not know how a score is made.
 
 use super::read::word;
-use super::toml::{Table, Value, distance};
+use super::toml::{Table, Value, did_you_mean};
 use super::{Metric, Task};
 
 /// Tasks whose results make one score.
@@ -57,8 +57,7 @@ fn suite(mut table: Table, tasks: &[Task]) -> Option<Suite> {
     for member in &members {
         let name = member.name()?;
         let Some(task) = tasks.iter().find(|t| t.name == name) else {
-            let near = tasks.iter().min_by_key(|t| distance(&t.name, name)).filter(|t| distance(&t.name, name) <= 2);
-            let todo = near.map_or("give a task of this job".to_owned(), |t| format!("did you mean \"{}\"?", t.name));
+            let todo = did_you_mean(name, tasks.iter().map(|t| t.name.as_str()), "give a task of this job");
             member.problem(format!("no task is called \"{name}\""), todo);
             continue;
         };

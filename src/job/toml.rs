@@ -276,6 +276,14 @@ pub fn parse_duration(text: &str) -> Option<Duration> {
     (seconds > 0.0).then(|| Duration::try_from_secs_f64(seconds).ok()).flatten()
 }
 
+/// What to do about `text`, which is none of `names`: the one that is nearly the same, or what is said `otherwise`.
+pub fn did_you_mean<'n>(text: &str, names: impl Iterator<Item = &'n str>, otherwise: &str) -> String {
+    match names.min_by_key(|name| distance(name, text)) {
+        Some(near) if distance(near, text) <= 2 => format!("did you mean \"{near}\"?"),
+        _ => otherwise.to_owned(),
+    }
+}
+
 /// Levenshtein distance, for "did you mean".
 pub fn distance(a: &str, b: &str) -> usize {
     let b: Vec<char> = b.chars().collect();

@@ -31,7 +31,11 @@ pub fn defaults(method: &Method) -> PromptSpec {
             ("{{ question.split('_')[0] }}{{ text }}", " {{ question.split('_')[1].strip() }}")
         }
         Method::Choice(Options::Text) => ("{{ question }}\nAnswer:", " {{ text }}"),
-        _ => ("{{ question }}\nAnswer:", " {{ answer }}"),
+        Method::Generate { .. }
+        | Method::Perplexity(_)
+        | Method::Cloze
+        | Method::Divergence(_)
+        | Method::Finetune(_) => ("{{ question }}\nAnswer:", " {{ answer }}"),
     };
     let context = if question.is_empty() { "" } else { context };
     PromptSpec {

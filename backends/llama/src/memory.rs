@@ -17,10 +17,10 @@ const LOGITS_BYTES: u64 = 64 << 20;
 const BATCH_BYTES: u64 = 16 << 20;
 
 /// Code, threads and small tables of a host. Measured: 11 to 13 MiB.
-pub(crate) const HOST_BYTES: u64 = 12 << 20;
+const HOST_BYTES: u64 = 12 << 20;
 /// What the tokenizer's maps take per token and per merge. Measured with vocabularies of 16 to 152 thousand tokens.
-pub(crate) const TOKEN_BYTES: u64 = 180;
-pub(crate) const MERGE_BYTES: u64 = 145;
+const TOKEN_BYTES: u64 = 180;
+const MERGE_BYTES: u64 = 145;
 
 /// What is asked of a model, as far as memory is concerned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,13 +65,11 @@ impl Need {
             (true, true) => (repacked.total(), 0),
             (false, _) => (repacked.embedding, 0),
         };
-        let tokenizer =
-            model.n_vocab.saturating_mul(TOKEN_BYTES).saturating_add(model.n_merges.saturating_mul(MERGE_BYTES));
         Need {
             weights: model.weights_bytes.saturating_add(again),
             kv: kv_bytes(model, options, n_ctx),
             compute: buffer_bytes(model, options, n_ctx, rows).saturating_add(work_bytes(model, options, n_ctx)),
-            host: HOST_BYTES.saturating_add(tokenizer),
+            host: host_bytes(model),
             draft: 0,
             twice,
         }
@@ -95,6 +93,13 @@ impl Need {
     pub fn peak_rss(&self) -> u64 {
         self.total().saturating_add(self.twice)
     }
+}
+
+/// The process and the tokenizer of `model`.
+pub(crate) fn host_bytes(model: &Gguf) -> u64 {
+    let tokenizer =
+        model.n_vocab.saturating_mul(TOKEN_BYTES).saturating_add(model.n_merges.saturating_mul(MERGE_BYTES));
+    HOST_BYTES.saturating_add(tokenizer)
 }
 
 /// llama.cpp's compute buffer as it reserves it. Pages for logits that nobody asks for are never touched and so are no

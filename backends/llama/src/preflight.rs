@@ -66,8 +66,16 @@ pub fn check_memory(model: &Gguf, draft: Option<&Gguf>, options: &Options, memin
     if options.force_memory {
         return Ok(());
     }
+    refuse_short(meminfo, |free| shortage(model, draft, options, Work::Answers, free))
+}
+
+/// Refuses what is short of memory, by the message that `shortage` makes of the bytes that are free.
+///
+/// # Errors
+/// As [`check_memory`].
+pub fn refuse_short(meminfo: &Path, shortage: impl FnOnce(u64) -> Option<String>) -> Result<(), Failure> {
     let free = fs::read_to_string(meminfo).ok().as_deref().and_then(available);
-    match free.and_then(|free| shortage(model, draft, options, Work::Answers, free)) {
+    match free.and_then(shortage) {
         Some(message) => Err(Failure::out_of_memory(message)),
         None => Ok(()),
     }

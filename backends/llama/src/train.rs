@@ -8,7 +8,7 @@ use crate::failure::Failure;
 use crate::gguf::Gguf;
 use crate::log::Subscription;
 use crate::params::Options;
-use crate::preflight::inspect;
+use crate::preflight::{inspect, refuse_short};
 use crate::session::{Batch, Context, Logits, Model, c_path, init, load_model};
 use crate::tokenizer::Tokenizer;
 use crate::trainable;
@@ -34,7 +34,7 @@ pub fn train(wanted: &Train, step: &mut dyn FnMut(EbTrainStep) -> bool, log: Log
     trainable::check(&header)?;
     let window = trainable::window(&header, wanted.n_ctx);
     if !wanted.force_memory {
-        check_memory(&header, window)?;
+        refuse_short(Path::new("/proc/meminfo"), |free| trainable::shortage(&header, window, free))?;
     }
     init();
     // The weights are written to: they cannot be the file's own pages.
@@ -101,15 +101,6 @@ pub fn train(wanted: &Train, step: &mut dyn FnMut(EbTrainStep) -> bool, log: Log
     set_context_length(&model, &header, &log)?;
     save(&model, wanted.out, header.n_params)?;
     Ok(made)
-}
-
-fn check_memory(header: &Gguf, window: u64) -> Result<(), Failure> {
-    let meminfo = std::fs::read_to_string("/proc/meminfo").ok();
-    let free = meminfo.as_deref().and_then(crate::memory::available);
-    match free.and_then(|free| trainable::shortage(header, window, free)) {
-        Some(message) => Err(Failure::out_of_memory(message)),
-        None => Ok(()),
-    }
 }
 
 /// llama.cpp takes the length of a step for what the model was trained for from now on, and writes that. Only another optimiser can

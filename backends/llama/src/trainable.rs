@@ -3,7 +3,7 @@
 
 use crate::failure::Failure;
 use crate::gguf::{Gguf, block_of};
-use crate::memory::{HOST_BYTES, MERGE_BYTES, TOKEN_BYTES, padded};
+use crate::memory::{host_bytes, padded};
 
 /// Architectures whose training was tried: the loss falls, and what is written opens again.
 pub const TRIED: &[&str] =
@@ -70,12 +70,11 @@ impl Need {
         // The gradient of the largest matrix, before it is added to what is kept.
         let rows = if model.has_output { model.n_vocab } else { model.n_ff };
         let largest = times(times(rows, model.n_embd), 4);
-        let tokenizer = times(model.n_vocab, TOKEN_BYTES).saturating_add(times(model.n_merges, MERGE_BYTES));
         Need {
             weights: model.weights_bytes,
             optimizer: times(learned, 3).saturating_add(largest),
             activations: times(times(token, window), 4),
-            host: HOST_BYTES.saturating_add(tokenizer),
+            host: host_bytes(model),
         }
     }
 

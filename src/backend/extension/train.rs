@@ -42,24 +42,10 @@ pub fn train(backend: &Backend, wanted: &Train, each: &mut dyn FnMut(TrainStep) 
         step_user: std::ptr::from_mut(&mut each).cast(),
     };
     let (mut made, mut error) = (EbTrained::new(), EbError::new());
-    let start_ns = now_ns();
     // SAFETY: everything passed lives for the call and carries its size; `on_log` uses no state, `on_step` only `each`.
     let status = unsafe { train(&request, &mut made, &mut error) };
     failure(status, &error)?;
-    let EbTrained { n_ctx, steps, tokens, n_trained, n_weights, loss_first, loss_last, .. } = made;
-    let EbTrained { validation_before, validation_after, .. } = made;
-    Ok(Trained {
-        start_ns,
-        n_ctx,
-        steps,
-        tokens,
-        n_trained,
-        n_weights,
-        loss_first,
-        loss_last,
-        validation_before,
-        validation_after,
-    })
+    Ok(Trained { n_trained: made.n_trained })
 }
 
 unsafe extern "C" fn on_step(user: *mut c_void, step: *const EbTrainStep) -> i32 {

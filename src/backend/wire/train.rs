@@ -43,21 +43,9 @@ pub struct TrainStep {
     pub loss: f64,
 }
 
-/// What a training came to. Unknown numbers are 0, unknown losses NaN.
+/// What a training came to, beside its steps.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Trained {
-    /// CLOCK_MONOTONIC when the call began, in ns.
-    pub start_ns: u64,
-    /// Tokens of one step.
-    pub n_ctx: u32,
-    pub steps: u64,
-    /// Learned from.
-    pub tokens: u64,
-    /// Numbers of the model that were learned, and all.
+    /// Numbers of the model that were learned; 0: unknown.
     pub n_trained: u64,
-    pub n_weights: u64,
-    pub loss_first: f64,
-    pub loss_last: f64,
-    pub validation_before: f64,
-    pub validation_after: f64,
 }

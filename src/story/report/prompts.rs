@@ -29,7 +29,7 @@ pub fn read(run: &Run, wanted: &BTreeSet<(String, String)>) -> BTreeMap<(String,
         let need = match &task.method {
             Method::Choice(_) => Need::Choice,
             Method::Generate { .. } => Need::Text,
-            _ => Need::Lm,
+            Method::Perplexity(_) | Method::Cloze | Method::Divergence(_) | Method::Finetune(_) => Need::Lm,
         };
         for path in &task.datasets {
             let key = path.to_string_lossy();
